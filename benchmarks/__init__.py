@@ -1,0 +1,1 @@
+"""Measurements of this project, each one command, each result a JSON file under `results/`."""

@@ -1,0 +1,90 @@
+"""The one command `countermark`; every package brings its own verbs.
+
+Machine output goes to stdout as JSON or JSON Lines, talk goes to stderr.
+Importing this module loads neither torch nor c2pa nor the face landmarker: verbs import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from countermark import __version__
+from detect.cli import app as detect_app
+from forge.cli import app as forge_app
+from provenance.cli import app as provenance_app
+
+app = typer.Typer(
+    name="countermark",
+    help=(
+        "Forge labelled synthetic talking heads, detect them, and prove where a file came from.\n\n"
+        "Three journeys: [bold]forge dataset[/bold] makes a benchmark, [bold]detect check[/bold] judges one suspect video, "
+        "[bold]provenance sign[/bold] and [bold]provenance verify[/bold] attach and read Content Credentials (C2PA)."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(forge_app, name="forge")
+app.add_typer(detect_app, name="detect")
+app.add_typer(provenance_app, name="provenance")
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        typer.echo(f"countermark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Countermark: deepfake detection and provenance."""
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the demo's files; made when missing.", show_default=True)
+    ] = Path("out/demo"),
+) -> None:
+    """Make a small benchmark, sign, score and verify it, tamper with copies, write an HTML report.
+
+    Everything it needs is embedded: portraits of nobody, rendered by this project, and synthesised speech.
+    """
+    from countermark.demo import DemoError, run_demo
+
+    try:
+        report = run_demo(out)
+    except DemoError as problem:
+        typer.echo(f"countermark demo: {problem}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(str(report))
+
+
+def main() -> None:
+    """Entry point: a reader that goes away (`| head`) and Ctrl-C end the command quietly."""
+    # Nothing of ours needs these libraries' start-up chatter on stderr.
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("countermark: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Judge a clip: real or synthetic, how sure, and on what evidence."""

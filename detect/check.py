@@ -1,0 +1,110 @@
+"""A suspect file -> Report: the whole check on one page. START HERE when you read `detect`.
+
+    report = check_file(Path("suspect.mp4"), load_detector())
+    report.verdict.finding    # Finding.DECLARED_SYNTHETIC
+    report.verdict.because    # ("Its credential, signed by ... and trusted, says that it is synthetic.", ...)
+
+Credentials come before pixels: they are exact, quick, and what they declare cannot be undone by a guess about pixels.
+How the evidence is weighed is written down in `detect.verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detect.detector import DetectError, Detector, Score, Status
+from detect.evidence import evidence_pictures
+from detect.forensics import FileFacts, file_facts
+from detect.report import CredentialEvidence, Report, printable, sha256_of
+from detect.verdict import Policy, decide
+from provenance.credential import ProvenanceError, Standing, read_credential
+
+if TYPE_CHECKING:
+    from provenance.trust import TrustAnchors
+
+Progress = Callable[[str], None]
+"""Told what is being done, in words, before each step."""
+
+
+def say_nothing(step: str) -> None:
+    """A progress callback for callers who do not care."""
+
+
+def check_file(
+    path: Path,
+    detector: Detector,
+    *,
+    policy: Policy | None = None,
+    trust: TrustAnchors | None = None,
+    with_pictures: bool = False,
+    progress: Progress = say_nothing,
+) -> Report:
+    """Check one file: credentials, then metadata, then pixels, then the verdict.
+
+    Args:
+        path: video or picture.
+        detector: who judges the pixels.
+        policy: what counts as a high score; the detector's own threshold unless given.
+        trust: whose signatures to believe; the default anchors unless given.
+        with_pictures: also cut out the most suspicious moment of each face, for the HTML report.
+        progress: told each step.
+
+    Raises:
+        DetectError: where nothing in the file can be read: neither a credential nor a picture.
+    """
+    policy = policy or Policy.around(detector.facts.threshold)
+    progress("Reading the file")
+    digest = readable_digest(path)
+    progress("Checking its credentials")
+    credential = credential_of(path, trust)
+    progress("Reading its metadata")
+    facts = file_facts(path)
+    progress("Looking at its faces")
+    score = detector.score_file(path)
+    refuse_unreadable(path, score, credential, facts)
+    progress("Weighing the evidence")
+    verdict = decide(credential, score, policy, unsigned_marks=facts.unsigned_marks)
+    pictures = evidence_pictures(path, score, progress) if with_pictures else ()
+    return Report(str(path), digest, verdict, score, policy, credential, facts, detector.facts, pictures)
+
+
+def readable_digest(path: Path) -> str:
+    """SHA-256 of a file that exists, is a file, may be read and is not empty.
+
+    Raises:
+        DetectError: for any other.
+    """
+    name = printable(path)
+    if path.is_dir():
+        raise DetectError(f"{name} is a folder; name one file, or use `detect score` for a whole folder")
+    try:
+        if not path.exists():
+            raise DetectError(f"{name} does not exist; check the spelling")
+        if not path.is_file():
+            raise DetectError(f"{name} is not a regular file; name a video or picture")
+        if path.stat().st_size == 0:
+            raise DetectError(f"{name} is empty (0 bytes); name a video or picture")
+        return sha256_of(path)
+    except OSError as error:
+        raise DetectError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def credential_of(path: Path, trust: TrustAnchors | None) -> CredentialEvidence | None:
+    """The file's credential; None where no credential can be read in a file of this kind."""
+    try:
+        return read_credential(path, trust=trust)
+    except ProvenanceError:
+        # an answer: formats without a place for credentials, and files that are not what their name says
+        return None
+
+
+def refuse_unreadable(path: Path, score: Score, credential: CredentialEvidence | None, facts: FileFacts) -> None:
+    """Stop where there is nothing to judge: no picture, no credential, no mark.
+
+    A signed file whose pictures are damaged still has a credential to report, and that may be the whole story.
+    """
+    says_something = credential is not None and credential.standing is not Standing.ABSENT
+    if score.status is Status.UNREADABLE and not says_something and not facts.unsigned_marks:
+        raise DetectError(f"cannot check {printable(path)}: {score.reason}")

@@ -1,0 +1,287 @@
+"""`countermark detect`: train, evaluate, score, check, and read foreign datasets.
+
+Machine output (JSON, JSON Lines) goes to stdout, talk to stderr. Exit codes of every verb: 0 done, 1 it could not be
+done (one line on stderr says why), 2 the command was given wrongly. A verdict is never an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detect.detector import Detector
+    from detect.report import Report
+
+app = typer.Typer(
+    name="detect",
+    help="Judge clips: is this talking head synthetic, how sure is that, and on what evidence.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights made by `detect train`; the shipped ones unless given."),
+]
+
+TONES = {
+    "declared_synthetic": "magenta",
+    "synthetic_likely": "red",
+    "credential_broken": "dark_orange",
+    "undecided": "yellow",
+    "no_sign_of_synthesis": "cyan",
+}
+"""Colour of a finding in the terminal; none is green, since none means "real"."""
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Video or picture to check.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of words.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="OUT", help="Also write a one-file HTML report.")
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option("--trust", metavar="PEM", help="Also believe the signers of these authorities; may be repeated."),
+    ] = None,
+    weights: WeightsOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which a score is high; the model's own unless given.")
+    ] = None,
+) -> None:
+    """Check one file: credentials first, then metadata, then pixels, then a verdict with its reasons.
+
+    A verdict is never "real": [bold]no sign of synthesis[/bold] means that nothing was seen.
+    """
+    with one_line_errors():
+        _must_exist([file])
+        if html is not None:
+            _must_be_writable(html, [file])
+        from detect.check import check_file
+        from detect.report import write_html
+        from detect.verdict import Policy
+        from provenance.trust import TrustAnchors
+
+        policy = Policy.around(threshold) if threshold is not None else None
+        anchors = TrustAnchors.default(extra=trust) if trust else None
+        with _talk().status("Loading the detector") as status:
+            detector = _detector(weights)
+            report = check_file(
+                file,
+                detector,
+                policy=policy,
+                trust=anchors,
+                with_pictures=html is not None,
+                progress=lambda step: status.update(step),
+            )
+        if html is not None:
+            write_html(report, html)
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=2))
+        else:
+            show(report)
+        if html is not None:
+            _say(f"Report written to {html}")
+
+
+@app.command()
+def score(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATHS...", help="Files, and folders to search for them.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where the lines go; run again to go on. Stdout unless given."
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that score side by side.")] = 1,
+) -> None:
+    """Score many files: one JSON object a line, in the order asked for.
+
+    Each line has [bold]file, probability[/bold] (of synthetic; null when abstained), [bold]status, reason, faces,
+    seconds_of_video, core_seconds, sha256, model[/bold]. Ends with 0 when every file got an answer, also an abstention.
+    """
+    with one_line_errors():
+        _must_exist(paths)
+        from detect.scoring import Line, ScoreFile, files_under, score_files
+
+        files = files_under(paths)
+        if output is not None:
+            _must_be_writable(output, files)
+        factory = _DetectorFactory(weights)
+        sha256 = factory().facts.sha256
+        with _progress(len(files)) as tell:
+            if output is None:
+
+                def echo(line: Line) -> None:
+                    typer.echo(json.dumps(line))
+
+                tally = score_files(files, factory, echo, workers=workers, tell=tell)
+            else:
+                target = ScoreFile(output, files, sha256)
+                with target.writing() as write:
+                    tally = score_files(files, factory, write, workers=workers, known=target.known, tell=tell)
+        before = f", {tally.answered_before} of them from before" if tally.answered_before else ""
+        _say(
+            f"{tally.files} files{before}; {tally.abstained} abstained"
+            + (f"; {tally.errors} failed" if tally.errors else "")
+        )
+    if not tally.every_file_has_an_answer:
+        raise typer.Exit(1)
+
+
+def show(report: Report) -> None:
+    """Print a report in words on stdout."""
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    from detect.report import STANDING_WORDS, in_clock, in_words, printable
+    from detect.verdict import in_percent
+
+    out = Console(highlight=False)
+    tone = TONES[report.verdict.finding.value]
+    lines = [Text(printable(sentence)) for sentence in report.verdict.because]
+    title = Text(report.verdict.finding.headline, style=f"bold {tone}")
+    out.print(
+        Panel(
+            Group(*lines),
+            title=title,
+            subtitle=Text(printable(Path(report.file).name)),
+            border_style=tone,
+            padding=(1, 2),
+        )
+    )
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    credential = report.credential
+    if credential is None:
+        table.add_row("credentials", "cannot be read in a file of this kind")
+    else:
+        signer = f" ({printable(credential.signer)})" if credential.signer else ""
+        table.add_row("credentials", Text(STANDING_WORDS[credential.standing] + signer))
+    probability = report.verdict.probability
+    detectors = in_percent(probability) if probability is not None else f"no answer: {report.score.reason}"
+    table.add_row("detectors", Text(f"{detectors} ({report.model.name} {report.model.version})"))
+    for rate, value in report.read_at_base_rates()[1:]:
+        table.add_row("", Text(f"{in_percent(value)} where {in_words(rate)} files is synthetic", style="dim"))
+    for face in report.score.faces if len(report.score.faces) > 1 else ():
+        judged = in_percent(face.probability) if face.probability == face.probability else f"not judged: {face.reason}"
+        table.add_row(
+            f"face {face.track + 1}", Text(f"{judged}, {in_clock(face.first_second)} to {in_clock(face.last_second)}")
+        )
+    if report.score.timeline:
+        table.add_row("timeline", Text(sparkline([point.probability for point in report.score.timeline])))
+    table.add_row("the file", Text(", ".join(printable(fact.value) for fact in report.facts.facts)))
+    out.print(table)
+    if report.verdict.finding.value == "no_sign_of_synthesis":
+        out.print(Text("This does not mean that it is real.", style="bold"))
+
+
+def sparkline(probabilities: Sequence[float], width: int = 60) -> str:
+    """A timeline in one line of text: higher blocks are more suspicious; long ones keep the highest of each part."""
+    known = [0.0 if p != p else p for p in probabilities]
+    parts = min(width, len(known))
+    bounds = [len(known) * i // parts for i in range(parts + 1)] if parts else []
+    highest = [max(known[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(p * 8))] for p in highest)
+
+
+class _DetectorFactory:
+    """Loads a detector; picklable, so that worker processes can."""
+
+    def __init__(self, weights: Path | None) -> None:
+        self._weights = weights
+
+    def __call__(self) -> Detector:
+        return _detector(self._weights)
+
+
+def _detector(weights: Path | None) -> Detector:
+    from detect.load import load_detector
+
+    return load_detector(weights)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an expected error into one line on stderr and exit code 1."""
+    from detect.detector import DetectError
+    from media.clip import MediaError
+    from provenance.errors import ProvenanceError
+
+    try:
+        yield
+    except (DetectError, MediaError, ProvenanceError) as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        # the reader of stdout has gone, e.g. `| head`: nothing is left to say, and nobody to say it to
+        raise typer.Exit(1) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    from detect.report import printable
+
+    typer.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
+    raise typer.Exit(code)
+
+
+def _say(message: str) -> None:
+    from detect.report import printable
+
+    typer.echo(printable(message), err=True)
+
+
+def _must_exist(paths: Sequence[Path]) -> None:
+    """End with 2 where a path that was given does not exist."""
+    for path in paths:
+        try:
+            missing = not os.path.lexists(path)
+        except ValueError:
+            missing = True
+        if missing:
+            _fail(f"{path} does not exist; check the spelling", 2)
+
+
+def _must_be_writable(output: Path, inputs: Sequence[Path]) -> None:
+    """End with 2 before any work where the output cannot be written, or would replace an input."""
+    if output.is_dir():
+        _fail(f"{output} is a folder; name a file to write to", 2)
+    if not output.absolute().parent.is_dir():
+        _fail(f"the folder {output.absolute().parent} does not exist; make it first", 2)
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        _fail(f"{output} is one of the files to look at; write somewhere else", 2)
+
+
+def _talk() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[object]:
+    """A bar on stderr with files a second and the time left; yields a function that is told each finished file."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_talk(), transient=True) as bar:
+        task = bar.add_task("Scoring", total=total)
+        yield lambda file: bar.advance(task)

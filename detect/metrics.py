@@ -1,0 +1,246 @@
+"""How good saved scores are: pure functions of labels and probabilities.
+
+    roc_auc(labels, scores)                        # float
+    measure(roc_auc, labels, scores, clusters)     # Measure(value, low, high, reason)
+
+A metric that does not exist for the data at hand (one class only, nothing scored) is nan here and an *unscored*
+`Measure` with a reason in reports, never 0 or 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import erf, isnan, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Metric = Callable[[NDArray[np.bool_], Array], float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure with its interval, or the reason why there is none."""
+
+    value: float
+    low: float = nan
+    high: float = nan
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """A missing value needs a reason, a value needs none to be missing."""
+        if isnan(self.value) != bool(self.reason):
+            raise ValueError(f"value {self.value} does not go with reason {self.reason!r}")
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a figure."""
+        return not isnan(self.value)
+
+    def to_json(self) -> dict[str, float | str | None]:
+        """Plain values; nan becomes null."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        out: dict[str, float | str | None] = {k: None if isnan(v) else round(v, 5) for k, v in numbers.items()}
+        return out | {"reason": self.reason}
+
+
+def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Array]:
+    label_N, score_N = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    if label_N.ndim != 1 or label_N.shape != score_N.shape:
+        raise ValueError(f"labels and scores must be (N,) of one length, got {label_N.shape} and {score_N.shape}")
+    if not np.isfinite(score_N).all():
+        raise ValueError("scores must be finite: leave abstentions out and count them")
+    return label_N, score_N
+
+
+def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Chance that a synthetic clip scores above a real one; ties count half. nan with one class only."""
+    label_N, score_N = _checked(labels, scores)
+    positive, negative = int(label_N.sum()), int((~label_N).sum())
+    if positive == 0 or negative == 0:
+        return nan
+    _, inverse, counts = np.unique(score_N, return_inverse=True, return_counts=True)
+    rank_of_value = np.cumsum(counts) - (counts - 1) / 2.0
+    rank_sum = float(rank_of_value[inverse][label_N].sum())
+    return (rank_sum - positive * (positive + 1) / 2.0) / (positive * negative)
+
+
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Array, Array, Array]:
+    """False-positive rate, true-positive rate and threshold at each distinct score, from (0, 0) to (1, 1).
+
+    A clip is called synthetic when its score is at or above the threshold; the first threshold is infinity.
+    """
+    label_N, score_N = _checked(labels, scores)
+    order = np.argsort(-score_N, kind="stable")
+    sorted_N, hit_N = score_N[order], label_N[order]
+    last = np.flatnonzero(np.append(np.diff(sorted_N) != 0, True)) if len(sorted_N) else np.zeros(0, np.int64)
+    true_T = np.concatenate([[0], np.cumsum(hit_N)[last]]).astype(np.float64)
+    false_T = np.concatenate([[0], np.cumsum(~hit_N)[last]]).astype(np.float64)
+    positive, negative = max(int(label_N.sum()), 1), max(int((~label_N).sum()), 1)
+    return false_T / negative, true_T / positive, np.concatenate([[np.inf], sorted_N[last]])
+
+
+def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Where false alarms and misses are equally frequent, by straight lines between the points of the curve."""
+    label_N, score_N = _checked(labels, scores)
+    if label_N.all() or not label_N.any():
+        return nan
+    false_T, true_T, _ = roc_curve(label_N, score_N)
+    gap_T = false_T - (1.0 - true_T)
+    after = int(np.argmax(gap_T >= 0))
+    if gap_T[after] == 0 or after == 0:
+        return float(false_T[after])
+    share = -gap_T[after - 1] / (gap_T[after] - gap_T[after - 1])
+    return float(false_T[after - 1] + share * (false_T[after] - false_T[after - 1]))
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Mean precision over recall steps; tied scores enter together. nan without a synthetic clip."""
+    label_N, score_N = _checked(labels, scores)
+    if not label_N.any():
+        return nan
+    order = np.argsort(-score_N, kind="stable")
+    sorted_N, hit_N = score_N[order], label_N[order]
+    last = np.flatnonzero(np.append(np.diff(sorted_N) != 0, True))
+    true_T = np.cumsum(hit_N)[last].astype(np.float64)
+    precision_T = true_T / (last + 1)
+    recall_T = true_T / true_T[-1]
+    return float(np.sum(np.diff(np.concatenate([[0.0], recall_T])) * precision_T))
+
+
+def rate_at_false_alarms(labels: ArrayLike, scores: ArrayLike, false_alarm_rate: float) -> float:
+    """Largest share of synthetic clips found while at most this share of real ones is called synthetic."""
+    label_N, score_N = _checked(labels, scores)
+    if label_N.all() or not label_N.any():
+        return nan
+    false_T, true_T, _ = roc_curve(label_N, score_N)
+    return float(true_T[false_T <= false_alarm_rate + 1e-12].max())
+
+
+def threshold_for_false_alarms(labels: ArrayLike, scores: ArrayLike, false_alarm_rate: float) -> float:
+    """Lowest threshold that calls at most this share of the real clips synthetic.
+
+    It lies half-way to the next real score above nothing is known about, so a clip equal to the worst real one is spared.
+
+    Raises:
+        ValueError: when there is no real clip.
+    """
+    label_N, score_N = _checked(labels, scores)
+    real = np.sort(score_N[~label_N])[::-1]
+    if len(real) == 0:
+        raise ValueError("a false-alarm rate needs at least one real clip, got none")
+    allowed = int(np.floor(false_alarm_rate * len(real) + 1e-9))
+    if allowed >= len(real):
+        return float(real[-1])
+    spared = real[allowed]
+    above = score_N[score_N > spared]
+    return float((spared + above.min()) / 2) if len(above) else float(np.nextafter(spared, np.inf))
+
+
+def false_alarm_rate(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
+    """Share of real clips at or above a threshold; nan without a real clip."""
+    label_N, score_N = _checked(labels, scores)
+    return float((score_N[~label_N] >= threshold).mean()) if (~label_N).any() else nan
+
+
+def detection_rate(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
+    """Share of synthetic clips at or above a threshold; nan without a synthetic clip."""
+    label_N, score_N = _checked(labels, scores)
+    return float((score_N[label_N] >= threshold).mean()) if label_N.any() else nan
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared distance between probability and truth; 0.25 for a coin. nan when nothing is scored."""
+    label_N, score_N = _checked(labels, probabilities)
+    return float(np.mean((score_N - label_N) ** 2)) if len(score_N) else nan
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
+    """Mean gap between stated and observed frequency over equally filled bins (equal-width bins are empty on small sets)."""
+    label_N, score_N = _checked(labels, probabilities)
+    if len(score_N) == 0:
+        return nan
+    order = np.argsort(score_N, kind="stable")
+    parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
+    gaps = [abs(float(label_N[part].mean()) - float(score_N[part].mean())) * len(part) for part in parts]
+    return float(sum(gaps) / len(score_N))
+
+
+def measure(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    clusters: Sequence[str] | None = None,
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Measure:
+    """A metric with a percentile bootstrap interval that resamples whole clusters.
+
+    Clips of one person are not independent: resampling clips would give intervals that are too narrow.
+
+    Args:
+        metric: any function of (labels, scores) that returns nan where it does not exist.
+        labels: (N,) True for synthetic.
+        scores: (N,) finite.
+        clusters: (N,) name of the group each clip belongs to; None for every clip on its own.
+        draws: bootstrap resamples.
+        confidence: width of the interval.
+        seed: of the resampling.
+    """
+    label_N, score_N = _checked(labels, scores)
+    if len(label_N) == 0:
+        return Measure(nan, reason="nothing was scored")
+    value = metric(label_N, score_N)
+    if isnan(value):
+        present = "synthetic" if label_N.all() else "real"
+        return Measure(nan, reason=f"only {present} clips: the metric needs both labels")
+    names = [str(i) for i in range(len(label_N))] if clusters is None else [str(c) for c in clusters]
+    if len(names) != len(label_N):
+        raise ValueError(f"clusters must be as many as labels, got {len(names)} and {len(label_N)}")
+    _, member_N = np.unique(np.array(names), return_inverse=True)
+    groups = [np.flatnonzero(member_N == g) for g in range(int(member_N.max()) + 1)]
+    rng = np.random.default_rng(seed)
+    drawn: list[float] = []
+    for _ in range(draws):
+        picked = np.concatenate([groups[g] for g in rng.integers(0, len(groups), len(groups))])
+        sample = metric(label_N[picked], score_N[picked])
+        if not isnan(sample):
+            drawn.append(sample)
+    if len(drawn) < max(20, draws // 10):
+        return Measure(value)
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    return Measure(value, float(low), float(high))
+
+
+def compare_auc(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
+    """AUC difference of two detectors on the same clips and its two-sided p value (DeLong et al. 1988).
+
+    Treats clips as independent; with several clips a person prefer the cluster bootstrap of the difference.
+
+    Returns:
+        (first minus second, p); p is 1 when the two rank everything alike, nan with fewer than two clips of a label.
+    """
+    label_N, first_N = _checked(labels, first)
+    _, second_N = _checked(labels, second)
+    synthetic, real = np.flatnonzero(label_N), np.flatnonzero(~label_N)
+    if len(synthetic) < 2 or len(real) < 2:
+        return nan, nan
+
+    def placements(score_N: Array) -> tuple[Array, Array]:
+        wins = (score_N[synthetic][:, None] > score_N[real][None]) + 0.5 * (
+            score_N[synthetic][:, None] == score_N[real][None]
+        )
+        return wins.mean(axis=1), wins.mean(axis=0)
+
+    (v1, u1), (v2, u2) = placements(first_N), placements(second_N)
+    difference = float(v1.mean() - v2.mean())
+    variance = float(np.var(v1 - v2, ddof=1) / len(v1) + np.var(u1 - u2, ddof=1) / len(u1))
+    if variance <= 0:
+        return difference, 1.0 if difference == 0 else 0.0
+    z = abs(difference) / sqrt(variance)
+    return difference, 1.0 - erf(z / sqrt(2.0))

@@ -1,0 +1,413 @@
+"""A verdict with its evidence -> JSON for programs, HTML for people.
+
+The JSON is versioned (`SCHEMA`): fields may be added under the same number, never renamed or removed. The HTML is one
+file that loads nothing from anywhere, so that it can be mailed, printed and opened in ten years.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import unicodedata
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from math import isnan
+from pathlib import Path
+from typing import Any, Protocol
+
+from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
+from detect.forensics import FileFacts
+from detect.verdict import CredentialFacts, Policy, Verdict, in_percent
+from provenance.credential import Standing
+
+SCHEMA = "countermark.check/1"
+
+BASE_RATES = (0.5, 0.1, 0.01)
+"""Shares of synthetic files at which a score is read aloud: half, one in ten, one in a hundred."""
+
+CALIBRATED_AT = 0.5
+"""Share of synthetic clips in the data that the probability was calibrated on: real and synthetic weigh the same."""
+
+STANDING_WORDS = {
+    Standing.ABSENT: "No credential in the file",
+    Standing.BROKEN: "The credential does not fit the file",
+    Standing.UNKNOWN_SIGNER: "Intact, signed by somebody not on a trust list",
+    Standing.TRUSTED: "Intact, signed by somebody on a trust list",
+}
+
+NEVER_CHECKED = (
+    "Sound: nothing compares the voice with the lips, or asks whether the voice is cloned.",
+    "Anything but faces: backgrounds, objects and text in the picture are not judged.",
+    "Context: a genuine recording with a false caption passes every check here.",
+    "Who is in the picture: nobody is identified.",
+    "The network: no remote credential, revocation list or search engine was asked.",
+)
+
+
+class CredentialEvidence(CredentialFacts, Protocol):
+    """The part of a credential that a report shows; `provenance.credential.Credential` has all of it."""
+
+    @property
+    def validation_codes(self) -> Sequence[str]:
+        """C2PA codes behind the standing."""
+        ...
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """The same in plain sentences."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvidencePicture:
+    """The most suspicious moment of one face."""
+
+    track: int
+    seconds: float
+    width: int
+    height: int
+    """Of the picture, pixels."""
+    box: tuple[float, float, float, float]
+    """Of the face in the picture, pixels, x0 y0 x1 y1."""
+    scene_jpeg: bytes
+    """The whole frame."""
+    face_jpeg: bytes
+    """The face alone with some margin, square."""
+
+    def __post_init__(self) -> None:
+        """Refuse empty pictures."""
+        if not self.scene_jpeg or not self.face_jpeg:
+            raise ValueError("an evidence picture needs both its scene and its face")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a check found out about one file."""
+
+    file: str
+    """As the caller named it."""
+    sha256: str
+    verdict: Verdict
+    score: Score
+    policy: Policy
+    credential: CredentialEvidence | None
+    """None where no credential can be read in such a file."""
+    facts: FileFacts
+    model: ModelFacts
+    pictures: tuple[EvidencePicture, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values: no NaN, everything `json.dumps` accepts."""
+        return {
+            "schema": SCHEMA,
+            "file": self.file,
+            "sha256": self.sha256,
+            "size_bytes": self.facts.size_bytes,
+            "finding": self.verdict.finding.value,
+            "headline": self.verdict.finding.headline,
+            "because": list(self.verdict.because),
+            "rule": self.verdict.rule,
+            "probability": self.verdict.probability,
+            "status": self.score.status.value,
+            "reason": self.score.reason,
+            "policy": {"synthetic_from": self.policy.synthetic_from, "no_sign_below": self.policy.no_sign_below},
+            "at_base_rate": [
+                {"base_rate": rate, "probability": probability} for rate, probability in self.read_at_base_rates()
+            ],
+            "timeline": _points(self.score.timeline),
+            "faces": [_face(face) for face in self.score.faces],
+            "seconds_of_video": self.score.seconds_of_video,
+            "core_seconds": self.score.core_seconds,
+            "credential": _credential(self.credential),
+            "file_facts": {fact.name: fact.value for fact in self.facts.facts},
+            "unsigned_marks": list(self.facts.unsigned_marks),
+            "checked": list(self.checked()),
+            "not_checked": list(self.not_checked()),
+            "model": {
+                "name": self.model.name,
+                "version": self.model.version,
+                "sha256": self.model.sha256,
+                "threshold": self.model.threshold,
+                "card": self.model.card,
+            },
+            "tool": {"name": "countermark", "version": tool_version()},
+        }
+
+    def read_at_base_rates(self) -> tuple[tuple[float, float], ...]:
+        """(share of synthetic files, probability that this one is) for each of BASE_RATES; empty when abstained."""
+        probability = self.verdict.probability
+        if probability is None:
+            return ()
+        return tuple((rate, probability_at_base_rate(probability, rate)) for rate in BASE_RATES)
+
+    def checked(self) -> tuple[str, ...]:
+        """What was looked at, one line each."""
+        lines = ["File: " + "; ".join(f"{fact.name.lower()} {fact.value}" for fact in self.facts.facts[:4]) + "."]
+        if self.credential is not None:
+            lines.append("Content Credentials (C2PA): signature, signer and every hash, offline.")
+        lines.append("Metadata: marks that generators leave.")
+        if self.score.faces:
+            judged = sum(not isnan(face.probability) for face in self.score.faces)
+            lines.append(
+                f"Pixels: {judged} of {len(self.score.faces)} faces, by {self.model.name} {self.model.version}."
+            )
+        elif not self.score.abstained:
+            lines.append(f"Pixels: by {self.model.name} {self.model.version}.")
+        return tuple(lines)
+
+    def not_checked(self) -> tuple[str, ...]:
+        """What was not looked at, one line each."""
+        lines = []
+        if self.credential is None:
+            lines.append("Content Credentials: they cannot be read in a file of this kind.")
+        if self.score.abstained:
+            lines.append(f"Pixels: the detectors gave no answer ({self.score.reason.rstrip('.')}).")
+        unjudged = [face for face in self.score.faces if isnan(face.probability)]
+        if unjudged:
+            lines.append(f"{len(unjudged)} of {len(self.score.faces)} faces: the reasons stand beside them.")
+        return (*lines, *NEVER_CHECKED)
+
+
+def probability_at_base_rate(probability: float, base_rate: float, calibrated_at: float = CALIBRATED_AT) -> float:
+    """A calibrated probability, read where synthetic files are rarer or commoner than where it was calibrated.
+
+    Bayes' rule in odds: the likelihood ratio stays, the prior odds change. The share of synthetic files decides how
+    much a high score is worth: 90% among files of which half are synthetic is 8% where one in a hundred is.
+
+    Raises:
+        ValueError: for a probability outside [0, 1] or a rate outside (0, 1).
+    """
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"probability must be in [0, 1], got {probability}")
+    for name, rate in (("base_rate", base_rate), ("calibrated_at", calibrated_at)):
+        if not 0.0 < rate < 1.0:
+            raise ValueError(f"{name} must lie between 0 and 1, got {rate}")
+    ratio = (base_rate / (1.0 - base_rate)) * ((1.0 - calibrated_at) / calibrated_at)
+    return probability * ratio / (probability * ratio + (1.0 - probability))
+
+
+def to_html(report: Report) -> str:
+    """The report as one page that loads nothing from anywhere."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # autoescape for every name: a file may be called <script>, and so may its signer
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=in_percent, clock=in_clock, printable=printable, share=in_words)
+    pictures = {picture.track: picture for picture in report.pictures}
+    page = environment.get_template("report.html").render(
+        report=report,
+        json=report.to_json(),
+        name=printable(Path(report.file).name),
+        standing=STANDING_WORDS.get(report.credential.standing) if report.credential else None,
+        overall=plot(report.score.timeline, report.score.seconds_of_video, report.policy),
+        faces=[
+            {
+                "face": face,
+                "judged": not isnan(face.probability),
+                "high": not isnan(face.probability) and face.probability >= report.policy.synthetic_from,
+                "picture": pictures.get(face.track),
+                "plot": plot(face.timeline, report.score.seconds_of_video, report.policy),
+            }
+            for face in report.score.faces
+        ],
+        data_uri=_data_uri,
+        synthetic_from=report.policy.synthetic_from,
+        no_sign_below=report.policy.no_sign_below,
+        base_rates=report.read_at_base_rates(),
+    )
+    return str(page)
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Write the page whole or not at all.
+
+    Raises:
+        DetectError: where the page cannot be written.
+    """
+    write_whole(to_html(report), path)
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Put a text into a file in one step: whoever looks sees the old content or the new, never a part.
+
+    Raises:
+        DetectError: where the file cannot be written.
+    """
+    if path.is_dir():
+        raise DetectError(f"{printable(path)} is a folder; name a file to write to")
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            # a file name that is no valid text must not stop the report about that file
+            file.write(text.encode("utf-8", "replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise DetectError(f"cannot write {printable(path)}: {error.strerror or error}; choose another place") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A timeline as plain geometry for an SVG of `width` x `height` units."""
+
+    width: float
+    height: float
+    lines: tuple[str, ...]
+    """`points` of one polyline for each stretch without a gap."""
+    areas: tuple[str, ...]
+    """`points` of the surface under each line."""
+    dots: tuple[tuple[float, float, float, float], ...]
+    """x, y, seconds, probability of each point."""
+    high_y: float
+    low_y: float
+    ticks: tuple[tuple[float, str], ...]
+    """x and text of marks on the time axis."""
+    peak: tuple[float, float]
+    """Seconds and probability of the highest point."""
+
+
+def plot(timeline: Sequence[TimePoint], seconds_of_video: float, policy: Policy) -> Plot | None:
+    """Lay a timeline out; None where there are not two moments to join.
+
+    Points more than two and a half seconds apart are not joined: the face was not there in between.
+    """
+    points = sorted((point for point in timeline if not isnan(point.probability)), key=lambda point: point.seconds)
+    if len(points) < 2:
+        return None
+    width, height = 720.0, 120.0
+    span = max(seconds_of_video, points[-1].seconds, 1e-6)
+
+    def place(point: TimePoint) -> tuple[float, float]:
+        return round(point.seconds / span * width, 1), round((1.0 - point.probability) * height, 1)
+
+    stretches: list[list[TimePoint]] = [[points[0]]]
+    for before, point in zip(points, points[1:], strict=False):
+        if point.seconds - before.seconds > 2.5:
+            stretches.append([])
+        stretches[-1].append(point)
+    lines, areas = [], []
+    for stretch in stretches:
+        line = " ".join(f"{x},{y}" for x, y in map(place, stretch))
+        lines.append(line)
+        areas.append(f"{place(stretch[0])[0]},{height} {line} {place(stretch[-1])[0]},{height}")
+    top = max(points, key=lambda point: point.probability)
+    return Plot(
+        width=width,
+        height=height,
+        lines=tuple(lines),
+        areas=tuple(areas),
+        # a two-hour timeline has thousands of points: dots are drawn only while they can be told apart
+        dots=tuple((*place(point), point.seconds, point.probability) for point in points) if len(points) <= 120 else (),
+        high_y=round((1.0 - policy.synthetic_from) * height, 1),
+        low_y=round((1.0 - policy.no_sign_below) * height, 1),
+        ticks=tuple((round(second / span * width, 1), in_clock(second)) for second in time_ticks(span)),
+        peak=(top.seconds, top.probability),
+    )
+
+
+def time_ticks(span_seconds: float, at_most: int = 8) -> list[int]:
+    """Whole seconds to mark on an axis from 0 to a span: round steps, at most so many."""
+    for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200):
+        if span_seconds / step <= at_most - 1:
+            return list(range(0, int(span_seconds) + 1, step))
+    return [0, int(span_seconds)]
+
+
+def in_clock(seconds: float) -> str:
+    """A time as people write it: 0:07, 12:30, 1:02:03."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def in_words(base_rate: float) -> str:
+    """A share as people say it: "half", "1 in 10"."""
+    return "half" if base_rate == 0.5 else f"1 in {round(1 / base_rate)}"
+
+
+def printable(text: str | Path) -> str:
+    """A name that can be shown: control, direction-changing and undecodable characters become a replacement mark.
+
+    A file name may carry terminal escapes or a right-to-left override that shows "gpj.exe" as "exe.jpg".
+    """
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
+        for c in str(text)
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's content, read in pieces.
+
+    Raises:
+        OSError: where it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tool_version() -> str:
+    """Version of the installed tool."""
+    try:
+        return version("countermark")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _points(timeline: Sequence[TimePoint]) -> list[dict[str, float | None]]:
+    return [
+        {"seconds": point.seconds, "probability": None if isnan(point.probability) else point.probability}
+        for point in timeline
+    ]
+
+
+def _face(face: FaceScore) -> dict[str, Any]:
+    return {
+        "track": face.track,
+        "first_second": face.first_second,
+        "last_second": face.last_second,
+        "box": list(face.box),
+        "probability": None if isnan(face.probability) else face.probability,
+        "reason": face.reason,
+        "timeline": _points(face.timeline),
+    }
+
+
+def _credential(credential: CredentialEvidence | None) -> Mapping[str, Any]:
+    if credential is None:
+        return {
+            "standing": None,
+            "signer": None,
+            "declares_synthetic": None,
+            "source_types": [],
+            "validation_codes": [],
+            "reasons": ["Credentials cannot be read in a file of this kind."],
+        }
+    return {
+        "standing": credential.standing.value,
+        "signer": credential.signer,
+        "declares_synthetic": credential.declares_synthetic,
+        "source_types": [str(kind) for kind in credential.source_types],
+        "validation_codes": list(credential.validation_codes),
+        "reasons": list(credential.reasons),
+    }
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + b64encode(jpeg).decode("ascii")

@@ -1,0 +1,1 @@
+"""The generator: one portrait and speech become a labelled, signed talking head."""

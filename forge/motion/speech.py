@@ -1,0 +1,144 @@
+"""Speech -> Motion, the deterministic baseline: visemes by a small network, a hand-made mouth, and a seeded natural prior.
+
+    motion = motion_from_speech(read_waveform(path), fps=Fraction(25), controls=Controls(seed=7))
+
+1. Hear: one channel, 16 kHz, log-mel every 10 ms (`hearing`).
+2. Listen: chance of each viseme at each moment (`listener`).
+3. Shape: coarticulated mouth coefficients, closures forced on p, b, m (`visemes`).
+4. Live: blinks, gaze, head, brows from the seed, tied to accents and phrase ends (`prior`).
+5. Obey: gaze, distance, emotion (`controls`).
+Frame n shows the moment (n + 1/2) / fps.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from forge.motion import prior
+from forge.motion.controls import LIP_PARTING, Controls
+from forge.motion.features import Motion
+from forge.motion.hearing import HEARING_HZ, Heard, hear
+from forge.motion.listener import viseme_chances
+from forge.motion.visemes import MOUTH_NAMES, Mouth, mouth_from_visemes
+from media.clip import Waveform, frames_for
+
+FloatArray = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+DEGREES_PER_GAZE = 30.0
+HEARING_DELAY_SECONDS = 0.5 / HEARING_HZ
+"""Hearing frame t is centred half a hop after t / 100 s."""
+
+
+def motion_from_speech(speech: Waveform, fps: Fraction = Fraction(25), controls: Controls | None = None) -> Motion:
+    """The baseline: motion of exactly `frames_for(speech.duration_seconds, fps)` frames.
+
+    Args:
+        speech: any rate, any number of channels, at least 0.2 s; any length.
+        fps: exact frame rate.
+        controls: wishes and the seed; default `Controls()`.
+
+    Raises:
+        ValueError: in one line, for speech that is too short or a frame rate that is not positive.
+    """
+    if fps <= 0:
+        raise ValueError(f"fps must be positive, got {fps}")
+    controls = controls or Controls()
+    heard = hear(speech)
+    mouth = mouth_from_visemes(viseme_chances(heard), heard.loudness, HEARING_HZ, controls.lip_gain)
+    length = frames_for(speech.duration_seconds, fps)
+    seconds = (np.arange(length) + 0.5) * float(1 / fps)
+    motion = Motion.neutral(length, fps).replace(**_mouth_curves(mouth, seconds))
+    motion = _live(motion, seconds, talk_of(heard), controls)
+    return _obey(motion, _sample(mouth.seal, seconds), controls)
+
+
+def jaw_from_loudness(speech: Waveform, fps: Fraction = Fraction(25)) -> Motion:
+    """The trivial rival that benchmarks compare with: the jaw follows loudness, nothing else moves."""
+    heard = hear(speech)
+    seconds = (np.arange(frames_for(speech.duration_seconds, fps)) + 0.5) * float(1 / fps)
+    jaw = 0.6 * _sample(gaussian_filter1d(heard.loudness, 3.0), seconds)
+    return Motion.neutral(len(seconds), fps).replace(jawOpen=jaw)
+
+
+def talk_of(heard: Heard) -> prior.Talk:
+    """Speech activity, accents and phrase ends from the level alone (no language is assumed)."""
+    loudness = heard.loudness.astype(np.float64)
+    syllables = gaussian_filter1d(loudness, 0.05 * HEARING_HZ)
+    speaking = gaussian_filter1d((syllables > 0.4).astype(np.float64), 0.15 * HEARING_HZ)
+    around = gaussian_filter1d(syllables, 0.5 * HEARING_HZ)
+    prominence = syllables - around
+    peaks, _ = find_peaks(prominence, height=0.08, distance=int(0.45 * HEARING_HZ))
+    accents = tuple(((p + 0.5) / HEARING_HZ, float(min(prominence[p] / 0.35, 1.0))) for p in peaks)
+    ends = np.flatnonzero((speaking[:-1] >= 0.5) & (speaking[1:] < 0.5))
+    times = (np.arange(loudness.shape[0]) + 0.5) / HEARING_HZ
+    return prior.Talk(
+        activity=lambda seconds: np.interp(seconds, times, gaussian_filter1d(speaking, 0.3 * HEARING_HZ)),
+        accents=accents,
+        phrase_ends=tuple(float(end) / HEARING_HZ for end in ends),
+    )
+
+
+def _sample(curve: NDArray[np.floating], seconds: Double) -> Double:
+    """A (T,) curve of hearing frames at any moments."""
+    return np.interp(seconds, np.arange(curve.shape[0]) / HEARING_HZ + HEARING_DELAY_SECONDS, curve)
+
+
+def _mouth_curves(mouth: Mouth, seconds: Double) -> dict[str, Double]:
+    """Mouth coefficients by name at the moments of the frames."""
+    return {name: _sample(mouth.coefficients[:, k], seconds) for k, name in enumerate(MOUTH_NAMES)}
+
+
+def _live(motion: Motion, seconds: Double, talk: prior.Talk, controls: Controls) -> Motion:
+    """Add head, eyes, lids and brows."""
+    pose = prior.head_pose(controls.seed, seconds, talk, controls.head_motion)
+    away_yaw, away_pitch, shifts = prior.looks(controls.seed, seconds)
+    until = motion.length / float(motion.fps)
+    blinks = prior.blink_times(controls.seed, until, controls.blink_rate, talk.phrase_ends + tuple(shifts))
+    left, right = prior.lids(controls.seed, seconds, blinks)
+    inner, outer = prior.brows(controls.seed, seconds, talk)
+    # the eyes hold their target while the head sways (vestibulo-ocular reflex): gaze is relative to the head
+    yaw = controls.gaze_yaw_degrees + away_yaw - pose[:, 0]
+    pitch = controls.gaze_pitch_degrees + away_pitch - pose[:, 1]
+    curves = {name: pose[:, i] for i, name in enumerate(("yaw", "pitch", "roll", "shift_x", "shift_y", "log_scale"))}
+    curves |= gaze_curves(yaw, pitch)
+    curves |= {"eyeBlinkLeft": left, "eyeBlinkRight": right, "browInnerUp": inner}
+    curves |= {"browOuterUpLeft": outer, "browOuterUpRight": outer}
+    return motion.replace(**curves)
+
+
+def gaze_curves(yaw_degrees: Double, pitch_degrees: Double) -> dict[str, Double]:
+    """Gaze features and the eight `eyeLook*` coefficients (1 at 30 degrees) of eyes turned within the head.
+
+    Yaw is positive to the picture's right, which is the person's left: there the left eye looks out and the right eye in.
+    """
+    yaw = np.clip(yaw_degrees / DEGREES_PER_GAZE, -1.2, 1.2)
+    pitch = np.clip(pitch_degrees / DEGREES_PER_GAZE, -1.0, 1.0)
+    right, left = np.clip(yaw, 0, 1), np.clip(-yaw, 0, 1)
+    up, down = np.clip(pitch, 0, 1), np.clip(-pitch, 0, 1)
+    return {
+        "gaze_yaw": yaw,
+        "gaze_pitch": pitch,
+        "eyeLookOutLeft": right,
+        "eyeLookInRight": right,
+        "eyeLookInLeft": left,
+        "eyeLookOutRight": left,
+        "eyeLookUpLeft": up,
+        "eyeLookUpRight": up,
+        "eyeLookDownLeft": down,
+        "eyeLookDownRight": down,
+    }
+
+
+def _obey(motion: Motion, seal: Double, controls: Controls) -> Motion:
+    """Add distance and emotion; what parts the lips yields to a closure."""
+    curves = {"log_scale": motion["log_scale"] - np.log(controls.distance)}
+    for name, offset in controls.emotion_offsets().items():
+        free = 1.0 - seal if name in LIP_PARTING else 1.0
+        curves[name] = np.clip(motion[name] + offset * free, 0.0, 1.0)
+    return motion.replace(**curves)

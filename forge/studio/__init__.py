@@ -1,0 +1,1 @@
+"""Rendered heads with exact ground truth, free of anybody's likeness."""

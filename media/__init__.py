@@ -1,0 +1,1 @@
+"""Clips in memory and on disk; knows nothing about forging or detecting."""

@@ -1,0 +1,137 @@
+"""Whom we believe: lists of certificate authorities, each with a name of its own.
+
+    trust = TrustAnchors.default(extra=[Path("newsroom-ca.pem")])
+
+Trust is an argument, never a setting of the process. Rules of `provenance.credential` that are kept here:
+rule 4 (the accepted key usages are always stated) and rule 6 (every list has its own URI, its purpose is remembered, and
+a PEM file without a usable authority is refused, because the C2PA library ignores garbage silently).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provenance.errors import ProvenanceError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+EXTENDED_KEY_USAGES: Final = ("1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36", "1.3.6.1.5.5.7.3.4")
+"""C2PA claim signing, document signing, e-mail protection: what a signer's certificate may be for (rule 4)."""
+DEVELOPMENT_URI: Final = "urn:countermark:trust:development"
+DEVELOPMENT_MARK: Final = "DEVELOPMENT - DO NOT TRUST"
+"""Stands in the organisation of every certificate that `keygen` makes."""
+
+_LARGEST_PEM_BYTES: Final = 16 * 1024 * 1024
+
+
+def identity_folder() -> Path:
+    """Where this user's development identity lives: `$XDG_CONFIG_HOME/countermark/identity` or `~/.config/...`."""
+    configured = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG rules say that a relative path is to be ignored.
+    root = Path(configured) if Path(configured).is_absolute() else Path.home() / ".config"
+    return root / "countermark" / "identity"
+
+
+@dataclass(frozen=True)
+class TrustList:
+    """Certificate authorities from one place, for one purpose."""
+
+    name: str
+    """For people: a file name, or `development identity of this machine`."""
+    uri: str
+    """Told apart by this in validation results; no two lists share one."""
+    pem: str
+    """The authorities, PEM."""
+    purpose: str = "manifest"
+    """`manifest` for signers of credentials, `tsa` for time-stamp authorities."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown purposes and empty lists."""
+        if self.purpose not in ("manifest", "tsa"):
+            raise ValueError(f"purpose must be 'manifest' or 'tsa', got {self.purpose!r}")
+        if "BEGIN CERTIFICATE" not in self.pem:
+            raise ValueError(f"the trust list {self.name!r} has no certificate")
+
+    def certificates(self) -> list[Certificate]:
+        """The authorities, parsed."""
+        from cryptography import x509
+
+        return x509.load_pem_x509_certificates(self.pem.encode())
+
+
+@dataclass(frozen=True)
+class TrustAnchors:
+    """Every list we believe for one reading."""
+
+    lists: tuple[TrustList, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse two lists under one URI: a reader could not tell their purposes apart (rule 6)."""
+        uris = [entry.uri for entry in self.lists]
+        if len(set(uris)) != len(uris):
+            raise ValueError(f"two trust lists share a URI: {sorted(uris)}")
+
+    @classmethod
+    def none(cls) -> TrustAnchors:
+        """Believe nobody: an intact credential then reads as one of an unknown signer."""
+        return cls(())
+
+    @classmethod
+    def default(cls, extra: Iterable[Path] = (), *, time_stamps: Iterable[Path] = ()) -> TrustAnchors:
+        """The development authority of this machine, when there is one, and the lists of the given PEM files.
+
+        Args:
+            extra: PEM files of authorities that sign credentials, e.g. the official C2PA trust list.
+            time_stamps: PEM files of time-stamp authorities.
+
+        Raises:
+            ProvenanceError: for a file that cannot be read or holds no certificate authority.
+        """
+        lists = []
+        development = identity_folder() / "root.pem"
+        if development.is_file():
+            pem = _authorities(development)
+            lists.append(TrustList("development identity of this machine", DEVELOPMENT_URI, pem))
+        for purpose, paths in (("manifest", extra), ("tsa", time_stamps)):
+            for position, path in enumerate(paths, 1):
+                uri = f"urn:countermark:trust:{purpose}:{position}"
+                lists.append(TrustList(path.name, uri, _authorities(path), purpose))
+        return cls(tuple(lists))
+
+    def manifest_list(self, uri: str | None) -> TrustList | None:
+        """The list of credential signers with this URI; None for an unknown one and for a list of another purpose."""
+        return next((entry for entry in self.lists if entry.uri == uri and entry.purpose == "manifest"), None)
+
+
+def _authorities(path: Path) -> str:
+    """The certificate authorities of a PEM file; signer certificates in the same bundle are left out."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        if path.stat().st_size > _LARGEST_PEM_BYTES:
+            raise ProvenanceError(f"{path} is too large for a list of certificates; give a PEM file")
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise ProvenanceError(f"cannot read the trust list {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ProvenanceError(f"{path} is not a PEM file of certificates; give certificate authorities as PEM") from error
+    kept = [certificate for certificate in certificates if is_authority(certificate)]
+    if not kept:
+        raise ProvenanceError(f"{path} holds no certificate authority; give the root or issuing CA, not the signer itself")
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in kept)
+
+
+def is_authority(certificate: Certificate) -> bool:
+    """Whether a certificate may issue others."""
+    from cryptography import x509
+
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
