@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from detect.detector import DetectError, Detector, Score, Status
 from detect.evidence import evidence_pictures
 from detect.forensics import FileFacts, file_facts
-from detect.report import CredentialEvidence, Report, printable, sha256_of
+from detect.report import Report, printable, sha256_of
 from detect.verdict import Policy, decide
-from provenance.credential import ProvenanceError, Standing, read_credential
+from provenance.credential import Credential, ProvenanceError, Standing, read_credential
 
 if TYPE_CHECKING:
     from provenance.trust import TrustAnchors
@@ -56,7 +56,7 @@ def check_file(
     """
     policy = policy or Policy.around(detector.facts.threshold)
     progress("Reading the file")
-    digest = readable_digest(path)
+    must_be_readable(path)
     progress("Checking its credentials")
     credential = credential_of(path, trust)
     progress("Reading its metadata")
@@ -67,14 +67,15 @@ def check_file(
     progress("Weighing the evidence")
     verdict = decide(credential, score, policy, unsigned_marks=facts.unsigned_marks)
     pictures = evidence_pictures(path, score, progress) if with_pictures else ()
+    digest = credential.sha256 if credential is not None else sha256_of(path)
     return Report(str(path), digest, verdict, score, policy, credential, facts, detector.facts, pictures)
 
 
-def readable_digest(path: Path) -> str:
-    """SHA-256 of a file that exists, is a file, may be read and is not empty.
+def must_be_readable(path: Path) -> None:
+    """Let only a file pass that exists, is a file, may be read and is not empty.
 
     Raises:
-        DetectError: for any other.
+        DetectError: for any other, in one line.
     """
     name = printable(path)
     if path.is_dir():
@@ -86,12 +87,13 @@ def readable_digest(path: Path) -> str:
             raise DetectError(f"{name} is not a regular file; name a video or picture")
         if path.stat().st_size == 0:
             raise DetectError(f"{name} is empty (0 bytes); name a video or picture")
-        return sha256_of(path)
+        with path.open("rb") as file:
+            file.read(1)
     except OSError as error:
         raise DetectError(f"cannot read {name}: {error.strerror or error}") from error
 
 
-def credential_of(path: Path, trust: TrustAnchors | None) -> CredentialEvidence | None:
+def credential_of(path: Path, trust: TrustAnchors | None) -> Credential | None:
     """The file's credential; None where no credential can be read in a file of this kind."""
     try:
         return read_credential(path, trust=trust)
@@ -100,7 +102,7 @@ def credential_of(path: Path, trust: TrustAnchors | None) -> CredentialEvidence 
         return None
 
 
-def refuse_unreadable(path: Path, score: Score, credential: CredentialEvidence | None, facts: FileFacts) -> None:
+def refuse_unreadable(path: Path, score: Score, credential: Credential | None, facts: FileFacts) -> None:
     """Stop where there is nothing to judge: no picture, no credential, no mark.
 
     A signed file whose pictures are damaged still has a credential to report, and that may be the whole story.

@@ -6,9 +6,10 @@ done (one line on stderr says why), 2 the command was given wrongly. A verdict i
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +73,8 @@ def check(
         from detect.verdict import Policy
         from provenance.trust import TrustAnchors
 
+        if threshold is not None and not 0.0 < threshold < 1.0:
+            _fail(f"--threshold must lie between 0 and 1, got {threshold:g}", 2)
         policy = Policy.around(threshold) if threshold is not None else None
         anchors = TrustAnchors.default(extra=trust) if trust else None
         with _talk().status("Loading the detector") as status:
@@ -198,7 +201,7 @@ def sparkline(probabilities: Sequence[float], width: int = 60) -> str:
     known = [0.0 if p != p else p for p in probabilities]
     parts = min(width, len(known))
     bounds = [len(known) * i // parts for i in range(parts + 1)] if parts else []
-    highest = [max(known[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)]
+    highest = [max(known[low:high]) for low, high in itertools.pairwise(bounds)]
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(p * 8))] for p in highest)
 
 
@@ -277,7 +280,7 @@ def _talk() -> Console:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[object]:
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr with files a second and the time left; yields a function that is told each finished file."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

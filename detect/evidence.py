@@ -25,7 +25,7 @@ FACES_SHOWN = 6
 """A crowd does not help a reader; the most suspicious faces do."""
 
 SEARCHED_SECONDS = 600.0
-"""A picture is looked for in the first ten minutes only: reaching a later moment means decoding everything before it."""
+"""A picture is looked for in the first ten minutes only: a later moment means decoding everything before it."""
 
 SCENE_SIDE = 960
 FACE_SIDE = 240
@@ -111,11 +111,18 @@ def _scaled(box: Box, scale: float) -> Box:
     return (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
 
 
+def _inside(box: Box, width: int, height: int) -> Box:
+    """The part of a box that lies in the picture; the whole picture where none does."""
+    left, top, right, bottom = max(0.0, box[0]), max(0.0, box[1]), min(box[2], width), min(box[3], height)
+    return (left, top, right, bottom) if right > left and bottom > top else (0.0, 0.0, float(width), float(height))
+
+
 def _picture(track: int, seconds: float, image: UInt8Array, box: Box) -> EvidencePicture:
     """The frame and the face in it, as JPEG."""
     from PIL import Image
 
     scene = Image.fromarray(image)
+    box = _inside(box, scene.width, scene.height)
     side = 1.5 * max(box[2] - box[0], box[3] - box[1], 8.0)
     left, top = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2
     face = scene.transform(

@@ -37,7 +37,8 @@ GENERATOR_TEXTS = {
 """PNG text entries in which picture generators keep their settings."""
 
 GENERATOR_NAMES = re.compile(
-    r"midjourney|stable diffusion|dall[-·]?e|novelai|comfyui|invokeai|fooocus|adobe firefly|imagen|flux\.1|ideogram|heygen|synthesia",
+    r"midjourney|stable diffusion|dall[-·]?e|novelai|comfyui|invokeai|fooocus|adobe firefly|flux\.1|ideogram"
+    r"|heygen|synthesia",
     re.IGNORECASE,
 )
 """Names of generators as their own software writes them into "Software" and "CreatorTool"."""

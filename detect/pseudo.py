@@ -71,11 +71,12 @@ def face_mask(landmarks: FloatArray, height: int, width: int, rng: Rng) -> Float
 
 def _elastic(picture: FloatArray, rng: Rng, strength: float, smooth: float) -> FloatArray:
     height, width = picture.shape[:2]
-    shift = [cv2.GaussianBlur(rng.uniform(-1, 1, (height, width)).astype(np.float32), (0, 0), smooth) for _ in range(2)]
-    scaled = [s * np.float32(strength / (float(np.abs(s).max()) + 1e-6)) for s in shift]
+    cells = max(4, round(max(height, width) / max(smooth, 1.0)))
+    coarse = rng.uniform(-1, 1, (2, cells, cells)).astype(np.float32) * np.float32(strength)
+    shift = [cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) for field in coarse]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return np.asarray(
-        cv2.remap(picture, x + scaled[0], y + scaled[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+        cv2.remap(picture, x + shift[0], y + shift[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
     )
 
 
@@ -145,7 +146,7 @@ def patch_autoencoder(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UIn
     The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the decoder a
     transposed convolution whose windows may overlap unevenly, as in generators.
     """
-    size, stride = [(8, 4), (8, 8), (6, 3), (7, 4), (5, 2), (12, 6)][int(rng.integers(6))]
+    size, stride = [(8, 4), (8, 8), (6, 3), (7, 4), (5, 3), (6, 6)][int(rng.integers(6))]
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, size, size, size, size, cv2.BORDER_REFLECT).astype(np.float32)
     view = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))[::stride, ::stride]
@@ -153,20 +154,24 @@ def patch_autoencoder(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UIn
     patch_PD = view.reshape(rows * columns, -1)
     mean_D = patch_PD.mean(axis=0)
     centred_PD = patch_PD - mean_D
-    fitted = centred_PD[rng.permutation(len(centred_PD))[:1500]]
+    fitted = centred_PD[rng.permutation(len(centred_PD))[:800]]
     _, basis_DD = np.linalg.eigh(fitted.T @ fitted)
     kept = max(3, round(patch_PD.shape[1] * float(np.exp(rng.uniform(np.log(0.03), np.log(0.25))))))
-    basis_DK = basis_DD[:, ::-1][:, :kept]
+    basis_DK = np.ascontiguousarray(basis_DD[:, ::-1][:, :kept])
     code_PK = centred_PD @ basis_DK
-    code_PK += rng.normal(0, rng.uniform(0, 0.04), code_PK.shape).astype(np.float32) * code_PK.std(axis=0)
-    decoded = (code_PK @ basis_DK.T + mean_D).reshape(rows, columns, 3, size, size).astype(np.float32)
-    window = np.ones((size, size), np.float32) if rng.random() < 0.6 else np.outer(np.hanning(size + 2), np.hanning(size + 2))[1:-1, 1:-1]
+    jitter = rng.standard_normal(code_PK.shape, np.float32) * np.float32(rng.uniform(0, 0.04))
+    code_PK += jitter * code_PK.std(axis=0)
+    decoded = (code_PK @ basis_DK.T + mean_D).reshape(rows, columns, 3, size, size).transpose(3, 4, 0, 1, 2)
+    decoded = np.ascontiguousarray(decoded)
+    flat = np.ones((size, size), np.float32)
+    window = flat if rng.random() < 0.6 else np.outer(np.hanning(size + 2), np.hanning(size + 2))[1:-1, 1:-1]
     total, weight = np.zeros_like(padded), np.full(padded.shape[:2], 1e-6, np.float32)
     for dy in range(size):
         for dx in range(size):
             w = np.float32(window[dy, dx])
-            total[dy : dy + rows * stride : stride, dx : dx + columns * stride : stride][:rows, :columns] += w * decoded[..., dy, dx]
-            weight[dy : dy + rows * stride : stride, dx : dx + columns * stride : stride][:rows, :columns] += w
+            place = slice(dy, dy + rows * stride, stride), slice(dx, dx + columns * stride, stride)
+            total[place][:rows, :columns] += w * decoded[dy, dx]
+            weight[place][:rows, :columns] += w
     if rng.random() < 0.4:
         # a decoder that does not quite normalise its overlaps: the checkerboard of transposed convolutions
         weight = weight ** np.float32(rng.uniform(0.97, 1.0))

@@ -7,6 +7,7 @@ file that loads nothing from anywhere, so that it can be mailed, printed and ope
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import tempfile
 import unicodedata
@@ -16,12 +17,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
 from detect.forensics import FileFacts
-from detect.verdict import CredentialFacts, Policy, Verdict, in_percent
-from provenance.credential import Standing
+from detect.verdict import Policy, Verdict, in_percent
+from provenance.credential import Credential, Standing
 
 SCHEMA = "countermark.check/1"
 
@@ -33,7 +34,7 @@ CALIBRATED_AT = 0.5
 
 STANDING_WORDS = {
     Standing.ABSENT: "No credential in the file",
-    Standing.BROKEN: "The credential does not fit the file",
+    Standing.BROKEN: "Broken: nothing in it can be believed",
     Standing.UNKNOWN_SIGNER: "Intact, signed by somebody not on a trust list",
     Standing.TRUSTED: "Intact, signed by somebody on a trust list",
 }
@@ -45,20 +46,6 @@ NEVER_CHECKED = (
     "Who is in the picture: nobody is identified.",
     "The network: no remote credential, revocation list or search engine was asked.",
 )
-
-
-class CredentialEvidence(CredentialFacts, Protocol):
-    """The part of a credential that a report shows; `provenance.credential.Credential` has all of it."""
-
-    @property
-    def validation_codes(self) -> Sequence[str]:
-        """C2PA codes behind the standing."""
-        ...
-
-    @property
-    def reasons(self) -> Sequence[str]:
-        """The same in plain sentences."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ class Report:
     verdict: Verdict
     score: Score
     policy: Policy
-    credential: CredentialEvidence | None
+    credential: Credential | None
     """None where no credential can be read in such a file."""
     facts: FileFacts
     model: ModelFacts
@@ -201,7 +188,9 @@ def to_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=in_percent, clock=in_clock, printable=printable, share=in_words)
+    environment.filters.update(
+        percent=in_percent, clock=in_clock, printable=printable, sentence=as_sentence, share=in_words
+    )
     pictures = {picture.track: picture for picture in report.pictures}
     page = environment.get_template("report.html").render(
         report=report,
@@ -215,6 +204,7 @@ def to_html(report: Report) -> str:
                 "judged": not isnan(face.probability),
                 "high": not isnan(face.probability) and face.probability >= report.policy.synthetic_from,
                 "picture": pictures.get(face.track),
+                "points": [point for point in face.timeline if not isnan(point.probability)],
                 "plot": plot(face.timeline, report.score.seconds_of_video, report.policy),
             }
             for face in report.score.faces
@@ -297,7 +287,7 @@ def plot(timeline: Sequence[TimePoint], seconds_of_video: float, policy: Policy)
         return round(point.seconds / span * width, 1), round((1.0 - point.probability) * height, 1)
 
     stretches: list[list[TimePoint]] = [[points[0]]]
-    for before, point in zip(points, points[1:], strict=False):
+    for before, point in itertools.pairwise(points):
         if point.seconds - before.seconds > 2.5:
             stretches.append([])
         stretches[-1].append(point)
@@ -339,6 +329,12 @@ def in_clock(seconds: float) -> str:
 def in_words(base_rate: float) -> str:
     """A share as people say it: "half", "1 in 10"."""
     return "half" if base_rate == 0.5 else f"1 in {round(1 / base_rate)}"
+
+
+def as_sentence(text: str) -> str:
+    """A reason with a capital and a full stop, ready to stand alone."""
+    text = printable(text).strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def printable(text: str | Path) -> str:
@@ -389,7 +385,7 @@ def _face(face: FaceScore) -> dict[str, Any]:
     }
 
 
-def _credential(credential: CredentialEvidence | None) -> Mapping[str, Any]:
+def _credential(credential: Credential | None) -> Mapping[str, Any]:
     if credential is None:
         return {
             "standing": None,
@@ -399,14 +395,7 @@ def _credential(credential: CredentialEvidence | None) -> Mapping[str, Any]:
             "validation_codes": [],
             "reasons": ["Credentials cannot be read in a file of this kind."],
         }
-    return {
-        "standing": credential.standing.value,
-        "signer": credential.signer,
-        "declares_synthetic": credential.declares_synthetic,
-        "source_types": [str(kind) for kind in credential.source_types],
-        "validation_codes": list(credential.validation_codes),
-        "reasons": list(credential.reasons),
-    }
+    return credential.to_json()
 
 
 def _data_uri(jpeg: bytes) -> str:

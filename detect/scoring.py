@@ -2,8 +2,8 @@
 
 Rules, told once:
 
-1. Every file gets exactly one line, in the order asked for. An abstention is an answer; so is an unreadable file. Only a
-   detector that breaks gives a line with the status "error", and only that makes the command fail.
+1. Every file gets exactly one line, in the order asked for. An abstention is an answer; so is an unreadable file. Only
+   a detector that breaks gives a line with the status "error", and only that makes the command fail.
 2. A path that does not exist is a mistake of the caller: nothing is scored.
 3. A line is written whole as soon as it is known, so that a killed run loses at most the files in work. The next run
    with the same output answers the rest; a file whose content changed, or another model, is answered again.
@@ -29,10 +29,9 @@ from detect.detector import DetectError, Detector, Score, Status
 from detect.report import printable, sha256_of, write_whole
 from media.clip import MediaError
 
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .3gp .wmv .flv .ogv .gif "
-    ".jpg .jpeg .png .webp .bmp .tif .tiff .heic .avif".split()
-)
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".3gp"))
+OTHER_SUFFIXES = frozenset((".wmv", ".flv", ".ogv", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | OTHER_SUFFIXES | {".avif", ".mts"}
 """What is picked up from a folder; a file that is named itself is scored whatever its name."""
 
 DetectorFactory = Callable[[], Detector]

@@ -3,8 +3,8 @@
 The order of belief. The first rule that applies decides; its number is kept in the verdict. No rule ever finds
 "real": a detector that sees nothing has seen nothing, and a camera can film a screen.
 
-1. A broken credential is said first: the file is not what was signed. None of its claims is believed, in neither
-   direction. What the detectors found stands beside it.
+1. A broken credential is said first: the file is not what was signed, or the signature is worth nothing. None of its
+   claims is believed, in neither direction. What the detectors found stands beside it.
 2. A trusted signer who declares synthesis is believed, whatever the detectors say.
 3. So is an unknown signer: a false declaration of synthesis gains little, so it is believed, but marked as unproven.
 4. So is an unsigned mark of a generator in the metadata of a file without a credential, marked as unsigned.
@@ -24,13 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
-from typing import Protocol
 
 from detect.detector import DetectError, FaceScore, Score
-from provenance.credential import Standing
-
-CAMERA_SOURCE_TYPES = frozenset({"digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm", "print"})
-"""IPTC digital source types (last part of their URI) that say a camera or scanner made the picture."""
+from provenance.credential import Credential, Standing
 
 
 class Finding(StrEnum):
@@ -48,34 +44,10 @@ class Finding(StrEnum):
         return {
             Finding.DECLARED_SYNTHETIC: "Declared synthetic",
             Finding.SYNTHETIC_LIKELY: "Probably synthetic",
-            Finding.CREDENTIAL_BROKEN: "Not what was signed",
+            Finding.CREDENTIAL_BROKEN: "Credential broken",
             Finding.UNDECIDED: "Undecided",
             Finding.NO_SIGN_OF_SYNTHESIS: "No sign of synthesis found",
         }[self]
-
-
-class CredentialFacts(Protocol):
-    """What a verdict needs to know of a credential; `provenance.credential.Credential` has all of it."""
-
-    @property
-    def standing(self) -> Standing:
-        """Absent, broken, unknown signer or trusted."""
-        ...
-
-    @property
-    def signer(self) -> str | None:
-        """Who signed."""
-        ...
-
-    @property
-    def declares_synthetic(self) -> bool | None:
-        """What the claim says about synthesis; None where it says nothing."""
-        ...
-
-    @property
-    def source_types(self) -> Sequence[str]:
-        """Digital source types of the claim's actions: URIs or their last parts."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -133,7 +105,7 @@ class Verdict:
 
 
 def decide(
-    credential: CredentialFacts | None, score: Score, policy: Policy, *, unsigned_marks: Sequence[str] = ()
+    credential: Credential | None, score: Score, policy: Policy, *, unsigned_marks: Sequence[str] = ()
 ) -> Verdict:
     """The order of belief, rule by rule.
 
@@ -149,14 +121,13 @@ def decide(
     standing = credential.standing if credential is not None else None
     signer = _named(credential)
     declares = credential is not None and credential.declares_synthetic is True
-    recorded = credential is not None and says_recorded(credential)
+    recorded = credential is not None and credential.declares_synthetic is False
 
     if standing is Standing.BROKEN:
-        claim = " It declares synthesis, which proves nothing now." if declares else ""
-        told = (
-            "The credential does not fit the file: it was changed after signing, or the credential was forged." + claim
-        )
-        return Verdict(Finding.CREDENTIAL_BROKEN, (told, *seen), probability, 1)
+        reason = _as_clause(credential.reasons[0] if credential is not None and credential.reasons else "")
+        told = f"Its credential is broken: {reason}. Nothing in it can be believed."
+        claims = ("It declares synthesis, which proves nothing now.",) if declares else ()
+        return Verdict(Finding.CREDENTIAL_BROKEN, (told, *claims, *seen), probability, 1)
     if standing is Standing.TRUSTED and declares:
         return Verdict(
             Finding.DECLARED_SYNTHETIC,
@@ -165,7 +136,7 @@ def decide(
             2,
         )
     if standing is Standing.UNKNOWN_SIGNER and declares:
-        told = f"It declares itself synthetic. The signature fits the file, but its signer ({signer}) is not on a trust list."
+        told = f"It declares itself synthetic. The signature fits, but its signer ({signer}) is not on a trust list."
         return Verdict(Finding.DECLARED_SYNTHETIC, (told, *seen), probability, 3)
     if unsigned_marks and standing in (None, Standing.ABSENT):
         told = "Its metadata declares a generator. Nobody signed that, and metadata can be edited."
@@ -196,13 +167,6 @@ def judged_faces(score: Score) -> tuple[FaceScore, ...]:
     return tuple(face for face in score.faces if not isnan(face.probability))
 
 
-def says_recorded(credential: CredentialFacts) -> bool:
-    """Whether the claim says that a camera or scanner made the file, and nothing in it says synthetic."""
-    if credential.declares_synthetic:
-        return False
-    return any(kind.rstrip("/").rsplit("/", 1)[-1] in CAMERA_SOURCE_TYPES for kind in credential.source_types)
-
-
 def in_percent(probability: float) -> str:
     """A probability in words that never claims certainty: "<1%", "37%", ">99%"."""
     if not 0.0 <= probability <= 1.0:
@@ -214,7 +178,7 @@ def in_percent(probability: float) -> str:
     return f"{probability * 100:.0f}%"
 
 
-def _named(credential: CredentialFacts | None) -> str:
+def _named(credential: Credential | None) -> str:
     return (credential.signer if credential is not None else None) or "an unnamed signer"
 
 
@@ -223,20 +187,19 @@ def _what_detectors_saw(score: Score, policy: Policy) -> tuple[str, ...]:
     probability = strongest_probability(score)
     if probability is None:
         return (f"The detectors give no answer: {_as_clause(score.reason)}.",)
+    value, high, low = (in_percent(p) for p in (probability, policy.synthetic_from, policy.no_sign_below))
     if probability >= policy.synthetic_from:
-        told = f"The detectors find signs of synthesis: {in_percent(probability)}, high from {in_percent(policy.synthetic_from)}."
+        told = f"The detectors find signs of synthesis: {value}, high from {high} on."
     elif probability >= policy.no_sign_below:
-        told = (
-            f"The detectors are not sure: {in_percent(probability)} lies between {in_percent(policy.no_sign_below)} (low) "
-            f"and {in_percent(policy.synthetic_from)} (high)."
-        )
+        told = f"The detectors are not sure: {value} lies between low (under {low}) and high (from {high} on)."
     else:
-        told = f"The detectors find no sign of synthesis: {in_percent(probability)}, low below {in_percent(policy.no_sign_below)}."
+        told = f"The detectors find no sign of synthesis: {value}, low under {low}."
     sentences = [told]
     judged = judged_faces(score)
     if len(score.faces) > 1:
-        high = [face for face in judged if face.probability >= policy.synthetic_from]
-        sentences.append(f"{len(score.faces)} faces: {len(high)} with a high score, {len(judged)} judged.")
+        suspects = [face for face in judged if face.probability >= policy.synthetic_from]
+        scores = f"{len(suspects)} of them with a high score" if suspects else "none with a high score"
+        sentences.append(f"{len(score.faces)} faces, {len(judged)} judged: {scores}.")
     sentences += [
         f"Face {face.track + 1} was not judged: {_as_clause(face.reason or 'no reason given')}."
         for face in score.faces
@@ -245,7 +208,7 @@ def _what_detectors_saw(score: Score, policy: Policy) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _what_credential_says(credential: CredentialFacts | None, signer: str, recorded: bool) -> str:
+def _what_credential_says(credential: Credential | None, signer: str, recorded: bool) -> str:
     """One sentence about a credential that did not decide."""
     if credential is None:
         return "Credentials cannot be read in a file of this kind."

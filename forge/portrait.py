@@ -5,7 +5,7 @@
     portrait = load_portrait(Path("ada.png"), agreed)
 
 A folder of pictures carries its declarations in a table, `portraits.csv`, with the columns
-`file, nonexistent, consent, license, person, kind` (only `file` is required).
+`file, nonexistent, consent, license, person, kind, split` (only `file` is required).
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ TABLE_NAME = "portraits.csv"
 
 class ForgeError(Exception):
     """Something that cannot be forged; the message is one line: what, where, what to do."""
+
+
+class UndeclaredError(ForgeError):
+    """A picture that nobody declared, and whose own credentials do not help."""
 
 
 class DeclarationKind(StrEnum):
@@ -132,6 +136,8 @@ class PortraitFile:
     declaration: Declaration | None = None
     person: str | None = None
     kind: str = "unstated"
+    split: str | None = None
+    """The part of a dataset that the table wants it in."""
 
     def load(self) -> Portrait:
         """Open the picture; see `load_portrait`."""
@@ -163,8 +169,8 @@ def load_portrait(
         kind: photo, painting, render ...
 
     Raises:
-        ForgeError: when the file is no usable picture, or nobody declared it and its own credentials do not say that
-            it is synthetic.
+        UndeclaredError: nobody declared it, and its own credentials do not say that it is synthetic.
+        ForgeError: the file is no usable picture.
     """
     from media.video import read_image
 
@@ -278,7 +284,8 @@ def _portrait_row(folder: Path, row: Mapping[str, str], line_number: int, everyo
             declaration = None
     except ForgeError as error:
         raise ForgeError(f"{place}: {error}") from error
-    return PortraitFile(path, declaration, row.get("person") or None, row.get("kind") or "unstated")
+    person, kind, split = row.get("person") or None, row.get("kind") or "unstated", row.get("split") or None
+    return PortraitFile(path, declaration, person, kind, split)
 
 
 def _declared_by_credentials(path: Path) -> Declaration:
@@ -294,7 +301,7 @@ def _declared_by_credentials(path: Path) -> Declaration:
         Standing.ABSENT: "it carries no credentials",
         Standing.BROKEN: "its credentials are broken",
     }.get(credential.standing, "its credentials do not say that it is synthetic")
-    raise ForgeError(
+    raise UndeclaredError(
         f"{path}: not declared, and {why}; say --nonexistent when it shows no existing person, "
         'or --consent "who agreed, when, to what"'
     )

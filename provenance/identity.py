@@ -98,7 +98,9 @@ class SigningIdentity:
         try:
             private = load_pem_private_key(key_bytes, None)
         except TypeError as error:
-            raise ProvenanceError(f"the key {key} has a pass phrase; give an unencrypted key or sign by callback") from error
+            raise ProvenanceError(
+                f"the key {key} has a pass phrase; give an unencrypted key or sign by callback"
+            ) from error
         except ValueError as error:
             raise ProvenanceError(f"{key} is not a PEM private key: {error}") from error
         if _public_bytes(private.public_key()) != _public_bytes(certificates[0].public_key()):
@@ -169,7 +171,9 @@ def create_identity(folder: Path) -> SigningIdentity:
         ProvenanceError: when something is there already, or the folder cannot be written.
     """
     if not _create(folder):
-        raise ProvenanceError(f"{folder} exists already; keys are never overwritten: choose another folder or move it away")
+        raise ProvenanceError(
+            f"{folder} exists already; keys are never overwritten: choose another folder or move it away"
+        )
     return SigningIdentity.from_files(folder / CHAIN, folder / KEY)
 
 
@@ -250,11 +254,15 @@ def renew(folder: Path, *, days: int = LEAF_DAYS, now: datetime | None = None) -
         issuer_key = load_pem_private_key(_read_pem(folder / ISSUER_KEY), None)
         leaf_key = load_pem_private_key(_read_pem(folder / KEY), None)
     except (ValueError, TypeError) as error:
-        raise ProvenanceError(f"the identity in {folder} is damaged ({error}); move it away and make a new one") from error
+        raise ProvenanceError(
+            f"the identity in {folder} is damaged ({error}); move it away and make a new one"
+        ) from error
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey) or not isinstance(leaf_key, ec.EllipticCurvePrivateKey):
         raise ProvenanceError(f"the identity in {folder} was not made by keygen; renew it where you got it")
     tag = str(issuer.subject.rfc4514_string()).rpartition(" ")[2].partition(",")[0]
-    leaf = _certify(f"Countermark development signer {tag}", leaf_key, issuer, issuer_key, days=days, depth=None, now=now)
+    leaf = _certify(
+        f"Countermark development signer {tag}", leaf_key, issuer, issuer_key, days=days, depth=None, now=now
+    )
     fresh = folder / f".{CHAIN}.{secrets.token_hex(6)}"
     try:
         fresh.write_bytes(_pem(leaf) + _pem(issuer))

@@ -1,7 +1,7 @@
 """How an artifact was made: the facts put beside every file and inside every signed one.
 
-    record = Record(tool="countermark forge", recipe="mesh-512", seed=7, label="synthetic")
-    Record.from_json(record.to_json()) == record   # True
+record = Record(tool="countermark forge", recipe="mesh-512", seed=7, label="synthetic")
+Record.from_json(record.to_json()) == record   # True
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ SCHEMA: Final = 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def _now_utc() -> str:
+def now_utc() -> str:
+    """The present, as ISO 8601 text ending in Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _installed_version() -> str:
+def installed_version() -> str:
+    """Version of the installed package; `0+source` for a bare checkout."""
     try:
         return metadata.version("countermark")
     except metadata.PackageNotFoundError:
@@ -37,7 +39,7 @@ class Record:
 
     tool: str = "countermark"
     """The program, in words: `countermark forge`."""
-    version: str = field(default_factory=_installed_version)
+    version: str = field(default_factory=installed_version)
     commit: str | None = None
     """Source revision of the tool, when it ran from a checkout."""
     recipe: str | None = None
@@ -53,7 +55,7 @@ class Record:
     """Name of an input -> SHA-256 of its file (hex)."""
     controls: Mapping[str, object] = field(default_factory=dict)
     """Settings that shaped the artifact; JSON values."""
-    created_utc: str = field(default_factory=_now_utc)
+    created_utc: str = field(default_factory=now_utc)
     """ISO 8601, UTC, ending in Z. The maker's own word: only a time-stamp authority proves a time."""
 
     def __post_init__(self) -> None:

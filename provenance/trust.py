@@ -10,8 +10,10 @@ a PEM file without a usable authority is refused, because the C2PA library ignor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -120,10 +122,14 @@ def _authorities(path: Path) -> str:
     except OSError as error:
         raise ProvenanceError(f"cannot read the trust list {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise ProvenanceError(f"{path} is not a PEM file of certificates; give certificate authorities as PEM") from error
+        raise ProvenanceError(
+            f"{path} is not a PEM file of certificates; give certificate authorities as PEM"
+        ) from error
     kept = [certificate for certificate in certificates if is_authority(certificate)]
     if not kept:
-        raise ProvenanceError(f"{path} holds no certificate authority; give the root or issuing CA, not the signer itself")
+        raise ProvenanceError(
+            f"{path} holds no certificate authority; give the root or issuing CA, not the signer itself"
+        )
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in kept)
 
 
@@ -135,3 +141,94 @@ def is_authority(certificate: Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
+
+
+@dataclass(frozen=True)
+class ChainVerdict:
+    """What a certificate chain is worth."""
+
+    signer: str
+    """Name and organisation of its first certificate."""
+    list: TrustList | None = None
+    """The list that vouches for it; None for an unknown signer."""
+    fault: str | None = None
+    """C2PA status code of what is wrong with the chain itself."""
+
+
+def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datetime | None = None) -> ChainVerdict:
+    """Judge a signer's chain by the rules that the C2PA library follows for media, for what that library cannot read.
+
+    1. The signer's certificate may sign (key usage), for one of `EXTENDED_KEY_USAGES`, and is no authority.
+    2. It is valid at `now`.
+    3. Each certificate was issued by the next, which is an authority allowed that depth, valid at `now`.
+    4. The last one was issued by, or is, an authority on one of the lists of credential signers.
+
+    Args:
+        chain: the signer first; no root needed.
+        trust: whom to believe.
+        now: moment of the judgement (UTC); None for the present.
+    """
+    leaf = chain[0]
+    signer = _name_of(leaf)
+    moment = now or datetime.now(UTC)
+    if not _may_sign(leaf):
+        return ChainVerdict(signer, fault="signingCredential.invalid")
+    if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+        return ChainVerdict(signer, fault="signingCredential.expired")
+    for depth, (issued, issuer) in enumerate(pairwise(chain)):
+        if not _issued(issued, issuer, depth, moment):
+            return ChainVerdict(signer, fault="signingCredential.invalid")
+    last = chain[-1]
+    for entry in trust.lists:
+        if entry.purpose != "manifest":
+            continue
+        for anchor in entry.certificates():
+            if anchor == last and len(chain) > 1 or _issued(last, anchor, len(chain) - 1, moment):
+                return ChainVerdict(signer, list=entry)
+    return ChainVerdict(signer)
+
+
+def _issued(issued: Certificate, issuer: Certificate, depth: int, moment: datetime) -> bool:
+    """Whether an authority issued a certificate, with `depth` authorities between it and the signer."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        issued.verify_directly_issued_by(issuer)
+        limits = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return False
+    try:
+        may_issue = issuer.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        may_issue = True
+    deep_enough = limits.path_length is None or limits.path_length >= depth
+    in_time = issuer.not_valid_before_utc <= moment <= issuer.not_valid_after_utc
+    return limits.ca and may_issue and deep_enough and in_time
+
+
+def _may_sign(leaf: Certificate) -> bool:
+    """Whether a certificate is one of a signer of credentials."""
+    from cryptography import x509
+
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+        purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    named = {purpose.dotted_string for purpose in purposes}
+    return usage.digital_signature and not is_authority(leaf) and bool(named & set(EXTENDED_KEY_USAGES))
+
+
+def _name_of(certificate: Certificate) -> str:
+    """Common name and organisation, written as for signed media."""
+    from cryptography.x509.oid import NameOID
+
+    parts = []
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        found = certificate.subject.get_attributes_for_oid(kind)
+        if found and str(found[0].value) not in parts:
+            parts.append(str(found[0].value))
+    if not parts:
+        return "somebody without a name"
+    return parts[0] if len(parts) == 1 else f"{parts[0]} ({parts[1]})"

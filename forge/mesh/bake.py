@@ -263,9 +263,7 @@ def swap_side(name: str) -> str:
     return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
 
 
-def write_rig(
-    path: Path, neutral: Array, basis: Array, triangles: IntArray, places: Array, moves: Array
-) -> None:
+def write_rig(path: Path, neutral: Array, basis: Array, triangles: IntArray, places: Array, moves: Array) -> None:
     """Write the arrays under a temporary name, then move them into place."""
     assert len(places) == len(ANCHOR_NAMES)
     temporary = path.with_name(path.name + ".partial")

@@ -67,6 +67,9 @@ FLITE_VOICES = ("awb", "rms", "slt", "kal16", "awb_time")
 ESPEAK_VARIANTS = ("", "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt2", "klatt4", "iven2", "linda")
 
 
+ESPEAK_CLOSURE_SECONDS = 0.055
+
+
 @dataclass(frozen=True)
 class Utterance:
     """Speech with the time of its visemes."""
@@ -197,20 +200,26 @@ class Espeak:
         timed: Timed = []
         ends = [start for start, _ in self._phones[1:]] + [len(pcm) / self._rate_hz]
         for (start, phone), end in zip(self._phones, ends, strict=True):
-            timed += spread(phone, visemes_of_ipa(phone), start, end)
+            if phone.startswith("p"):
+                # measured: the event of a voiceless stop comes with its burst, the closure lies before it
+                closing = max(start - ESPEAK_CLOSURE_SECONDS, timed[-1][0] if timed else 0.0)
+                timed += [(closing, "p"), (start, "er")]
+            else:
+                timed += spread(phone, visemes_of_ipa(phone), start, end)
         sound = Waveform(pcm[:, None], self._rate_hz).resampled(RATE_HZ)
         return Utterance(sound, timed or [(0.0, "silence")], f"espeak-{voice}", voice.partition("+")[0])
 
 
 def align(sound: Waveform, transcript: str) -> Timed | None:
-    """Visemes of a recording with a known transcript, or None where pocketsphinx cannot place its words."""
+    """Visemes of a recording, or None where pocketsphinx cannot place its words; without transcript it guesses the words."""
     from pocketsphinx import Decoder
 
     pcm = (np.clip(sound.samples[:, 0], -1, 1) * 32767).astype(np.int16).tobytes()
-    decoder = Decoder(lm=None, loglevel="FATAL")
+    decoder = Decoder(lm=None, loglevel="FATAL") if transcript else Decoder(loglevel="FATAL")
     words = re.sub(r"[^a-z' ]", " ", transcript.lower().replace("-", " ")).split()
     try:
-        decoder.set_align_text(" ".join(words))
+        if words:
+            decoder.set_align_text(" ".join(words))
         for step in range(2):
             decoder.start_utt()
             decoder.process_raw(pcm, full_utt=True)

@@ -26,8 +26,8 @@ Ints = NDArray[np.int64]
 FACE, NECK, MOUTH_SOCKET, GUMS, TEETH, LASHES = 0, 1, 2, 5, 6, (17, 18)
 EYEBALLS = {7: 7, 8: 7, 9: 9, 10: 9}
 """Part -> the sclera part whose vertices give the eyeball's centre."""
-HIDDEN = (11, 12, 13, 14, 15, 16, *LASHES)
-"""Tear film and occlusion layers are transparent in the model; lashes are painted as a lash line instead of its solid strips."""
+HIDDEN = (11, 12, 13, 14, 15, 16)
+"""Tear film and occlusion layers: transparent in the model, not drawn."""
 CLOTH = 50
 CAMERA_DISTANCE, FRAME_HEIGHT, CENTRE_Y = 120.0, 40.5, -1.6
 
@@ -56,6 +56,10 @@ def build_scene(head: dict[str, NDArray[np.generic]], look: Look) -> Scene:
     for name, amount in (("mouthSmile_L", look.smile), ("mouthSmile_R", look.smile), ("eyeSquint_L", 0.12), ("eyeSquint_R", 0.12)):
         posed += amount * head["expression_delta"][names.index(name)].astype(np.float64)
     keep = ~np.isin(head["tri_part"], HIDDEN)
+    # Lash strips are solid in the model: the upper ones make a good lash line, the lower ones a black band.
+    middle_y = rest[head["triangles"]][:, :, 1].mean(1)
+    lid_y = rest[head["landmarks68"][[36, 39, 42, 45]].astype(np.int64), 1].mean()
+    keep &= ~np.isin(head["tri_part"], LASHES) | (middle_y > lid_y + 0.1)
     triangles = head["triangles"][keep].astype(np.int64)
     parts = head["tri_part"][keep].astype(np.int64)
     cloth, cloth_triangles = shirt(rest)
@@ -167,6 +171,7 @@ def albedo_of(scene: Scene, cover: Coverage, look: Look) -> tuple[Floats, Floats
     inner = np.isin(part, (MOUTH_SOCKET, GUMS, 3, 4))
     colour[inner] = (0.20, 0.05, 0.045)
     colour[part == TEETH] = (0.62, 0.56, 0.46)
+    colour[np.isin(part, LASHES)] = (0.03, 0.022, 0.018)
     cloth = part == CLOTH
     weave = 1.0 + 0.10 * hash_noise(rest[cloth] * np.array([7.0, 3.0, 7.0]), look.seed) + 0.10 * fractal_noise(rest[cloth], 7.0, look.seed + 2)
     colour[cloth] = np.asarray(look.cloth) * weave[:, None]

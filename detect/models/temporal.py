@@ -1,0 +1,197 @@
+"""How a face moves and how its texture rides on that motion: measurements for people to read and for a small model to weigh.
+
+Real faces under a real camera move unevenly and their texture changes with every frame (light, wrinkles, sensor noise, parallax).
+An animated portrait is one texture sliding along a smooth, generated motion. Nothing here is learned and nothing looks at who
+is in the picture: optical flow between consecutive frames of one fixed crop gives rigid motion and what it cannot explain.
+
+Axes: T frames, H W pixels of the crop, B frequency bands, R regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from media.clip import FloatArray, UInt8Array
+
+CROP_SIDE = 128
+"""Pixels of the square the flow is computed on: small enough that clips of every resolution keep as much detail."""
+CROP_MARGIN = 0.25
+MIN_FRAMES = 8
+SIGMAS = (0.7, 1.4, 2.8, 5.6)
+"""Gaussian scales (pixels) whose differences make the bands, fine to coarse."""
+MOTIONS = ("x", "y", "turn", "zoom")
+REGIONS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+    "forehead": ((0.30, 0.05, 0.70, 0.25),),
+    "eyes": ((0.17, 0.32, 0.83, 0.46),),
+    "nose": ((0.40, 0.45, 0.60, 0.66),),
+    "cheeks": ((0.15, 0.50, 0.33, 0.72), (0.67, 0.50, 0.85, 0.72)),
+    "mouth": ((0.32, 0.68, 0.68, 0.92),),
+}
+"""Boxes x0 y0 x1 y1 in parts of the alignment template (brows to chin is 0..1)."""
+
+
+def _feature_names() -> tuple[str, ...]:
+    names = [f"{kind}_{m}" for m in MOTIONS for kind in ("speed", "uneven", "uneven_low")]
+    for region in REGIONS:
+        names += [f"unrigid_{region}", f"unrigid_uneven_{region}"]
+        names += [f"{kind}{band}_{region}" for kind in ("change", "drift") for band in range(len(SIGMAS))]
+        names += [f"colour{band}_{region}" for band in (1, 2, 3)]
+        names += [f"detail{band}_{region}" for band in range(len(SIGMAS))]
+        names += [f"flicker_{region}"]
+    return tuple(names)
+
+
+FEATURES: tuple[str, ...] = _feature_names()
+"""Order of the values of `window_features`."""
+
+
+@lru_cache(maxsize=4)
+def region_masks(side: int = CROP_SIDE, margin: float = CROP_MARGIN) -> dict[str, NDArray[np.bool_]]:
+    """Which pixels of an aligned crop belong to which part of the face; (side, side) each, and `face` for the oval."""
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name, boxes in REGIONS.items():
+        mask = np.zeros((side, side), bool)
+        for box in boxes:
+            x0, y0, x1, y1 = (round((v + margin) / (1 + 2 * margin) * side) for v in box)
+            mask[y0:y1, x0:x1] = True
+        masks[name] = mask
+    unit = (np.arange(side) + 0.5) / side * (1 + 2 * margin) - margin
+    masks["face"] = ((unit[None] - 0.5) / 0.45) ** 2 + ((unit[:, None] - 0.5) / 0.55) ** 2 <= 1.0
+    return masks
+
+
+def _bands(plane: FloatArray) -> list[FloatArray]:
+    out, finer = [], plane
+    for sigma in SIGMAS:
+        coarser = np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+        out.append(finer - coarser)
+        finer = coarser
+    return out
+
+
+def rigid_motion(flow_HW2: FloatArray, inside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], FloatArray]:
+    """The shift, turn and zoom that explain a flow field best, and what they leave over.
+
+    Two rounds of reweighted least squares, so that a moving mouth does not count as a moving head.
+
+    Args:
+        flow_HW2: displacement of each pixel, pixels.
+        inside: (H, W) pixels to use.
+
+    Returns:
+        (x, y, turn, zoom) in parts of the side and radians; the flow (H, W, 2) without it.
+    """
+    side = flow_HW2.shape[0]
+    y, x = np.nonzero(inside)
+    y, x = y[::7], x[::7]
+    cx, cy = (x - side / 2) / side, (y - side / 2) / side
+    zero, one = np.zeros_like(cx), np.ones_like(cx)
+    design = np.concatenate([np.stack([one, zero, -cy, cx], 1), np.stack([zero, one, cx, cy], 1)])
+    observed = np.concatenate([flow_HW2[y, x, 0], flow_HW2[y, x, 1]]).astype(np.float64) / side
+    weight = np.ones(len(observed))
+    motion = np.zeros(4)
+    for _ in range(3):
+        weighted = design * weight[:, None]
+        motion = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(4), weighted.T @ observed)
+        miss = np.abs(observed - design @ motion)
+        weight = 1.0 / (1.0 + (miss / (1.5 * np.median(miss) + 1e-5)) ** 2)
+    grid = (np.arange(side, dtype=np.float32) - side / 2) / side
+    gx, gy = np.meshgrid(grid, grid)
+    rigid = np.stack([motion[0] - motion[2] * gy + motion[3] * gx, motion[1] + motion[2] * gx + motion[3] * gy], axis=-1)
+    return motion, (flow_HW2 - side * rigid.astype(np.float32)).astype(np.float32)
+
+
+def _warped(picture: FloatArray, flow_HW2: FloatArray) -> FloatArray:
+    side = picture.shape[0]
+    grid = np.arange(side, dtype=np.float32)
+    gx, gy = np.meshgrid(grid, grid)
+    moved = cv2.remap(
+        picture, gx + flow_HW2[..., 0], gy + flow_HW2[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.float32)
+
+
+def _change(a: FloatArray, b: FloatArray, flow: FloatArray, masks: dict[str, NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Log ratio of what flow cannot explain to what is there, (regions, bands + 3 chroma bands + flicker)."""
+    warped = _warped(b, flow)
+    bands_a, bands_d = _bands(a[..., 0]), _bands(warped[..., 0] - a[..., 0])
+    chroma_a, chroma_d = _bands(a[..., 1])[1:], _bands(warped[..., 1] - a[..., 1])[1:]
+    rows = []
+    for name in REGIONS:
+        m = masks[name]
+        row = [np.log((d[m].var() + 0.02) / (s[m].var() + 0.02)) for s, d in zip(bands_a, bands_d, strict=True)]
+        row += [np.log((d[m].var() + 0.02) / (s[m].var() + 0.02)) for s, d in zip(chroma_a, chroma_d, strict=True)]
+        row.append(np.log(abs(float((warped[..., 0][m] - a[..., 0][m]).mean())) + 0.05))
+        row += [np.log(s[m].var() + 0.02) for s in bands_a]
+        rows.append(row)
+    return np.array(rows)
+
+
+def _pairs(length: int, lag: int, most: int) -> Iterator[tuple[int, int]]:
+    starts = np.unique(np.linspace(0, length - 1 - lag, min(most, length - lag)).round().astype(np.int64))
+    for start in starts:
+        yield int(start), int(start) + lag
+
+
+def window_features(frames_THW3: UInt8Array) -> FloatArray:
+    """What one second of one face shows, order of `FEATURES`.
+
+    Args:
+        frames_THW3: consecutive frames, uint8 RGB, all cut with the *same* aligned square of side `CROP_SIDE`: a crop
+            that follows the landmarks would move the texture by the tracker's noise.
+
+    Raises:
+        ValueError: for fewer than `MIN_FRAMES` frames or another size.
+    """
+    if frames_THW3.ndim != 4 or frames_THW3.shape[1:] != (CROP_SIDE, CROP_SIDE, 3):
+        raise ValueError(f"frames must be (T, {CROP_SIDE}, {CROP_SIDE}, 3), got {frames_THW3.shape}")
+    if len(frames_THW3) < MIN_FRAMES:
+        raise ValueError(f"a window needs at least {MIN_FRAMES} frames, got {len(frames_THW3)}")
+    masks = region_masks()
+    searcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    planes = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2YCrCb)) for f in frames_THW3]
+    lumas = [np.ascontiguousarray(p[..., 0]) for p in planes]
+    values = [p.astype(np.float32) for p in planes]
+    motions, rests, flows = [], [], []
+    for before, after in zip(lumas[:-1], lumas[1:], strict=True):
+        flow = np.asarray(searcher.calc(before, after, None), np.float32)
+        motion, rest = rigid_motion(flow, masks["face"])
+        motions.append(motion)
+        rests.append(np.array([[rest[..., k][masks[r]].mean() for k in (0, 1)] for r in REGIONS]))
+        flows.append(flow)
+    near = np.median([_change(values[i], values[j], flows[i], masks) for i, j in _pairs(len(values), 1, 8)], axis=0)
+    lag = min(6, len(values) - 1)
+    far = []
+    for i, j in _pairs(len(values), lag, 3):
+        flow = np.asarray(searcher.calc(lumas[i], lumas[j], None), np.float32)
+        far.append(_change(values[i], values[j], flow, masks))
+    return _collect(np.array(motions), np.array(rests), near, np.median(far, axis=0))
+
+
+def _collect(
+    motion_TM: NDArray[np.float64], rest_TR2: NDArray[np.float64], near: NDArray[np.float64], far: NDArray[np.float64]
+) -> FloatArray:
+    out: list[float] = []
+    for m in range(len(MOTIONS)):
+        speed, jerk = np.abs(motion_TM[:, m]), np.abs(np.diff(motion_TM[:, m]))
+        usual = float(np.median(speed))
+        out.append(float(np.log(usual + 1e-4)))
+        out.append(float(np.log((np.median(jerk) + 1e-4) / (usual + 1e-4))))
+        out.append(float(np.log((np.percentile(jerk, 25) + 1e-4) / (np.percentile(speed, 75) + 1e-4))))
+    count = len(SIGMAS)
+    for r in range(len(REGIONS)):
+        speed = np.linalg.norm(rest_TR2[:, r], axis=1)
+        jerk = np.linalg.norm(np.diff(rest_TR2[:, r], axis=0), axis=1)
+        out.append(float(np.log(np.median(speed) + 0.01)))
+        out.append(float(np.log((np.median(jerk) + 0.01) / (np.median(speed) + 0.01))))
+        out += [float(v) for v in near[r, :count]]
+        out += [float(v) for v in far[r, :count]]
+        out += [float(v) for v in near[r, count : count + 3]]
+        out += [float(v) for v in near[r, count + 4 :]]
+        out.append(float(near[r, count + 3]))
+    return np.array(out, np.float32)

@@ -1,0 +1,154 @@
+"""What a generator must offer, and the ones there are, by name.
+
+    with opened(method_named("mesh")) as maker:
+        take = maker.film(portrait, speech, Shot(size=256))
+        for image in take.frames: ...
+
+A method is any object with `find_face`, `film` and `close`; tests pass one of a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forge.motion.controls import Controls
+from forge.motion.features import Motion
+from forge.portrait import ForgeError, Portrait, sha256_of
+from media.clip import MediaError, Waveform
+
+UInt8Array = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+SIZES = (256, 512)
+FASTEST_FPS = 120
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How one clip is to be filmed."""
+
+    size: int = 512
+    """Pixels a side."""
+    fps: Fraction = Fraction(25)
+    controls: Controls = field(default_factory=Controls)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and rates that no method offers."""
+        if self.size not in SIZES:
+            raise ForgeError(f"size must be {' or '.join(map(str, SIZES))} pixels, got {self.size}")
+        if not 1 <= self.fps <= FASTEST_FPS:
+            raise ForgeError(f"fps must be between 1 and {FASTEST_FPS}, got {self.fps}")
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """A filmed clip: frames to be read once, and what is true of them."""
+
+    motion: Motion
+    """Of every frame: what the face was told to do."""
+    frames: Iterator[UInt8Array]
+    """(size, size, 3) uint8 RGB, one for each frame of `motion`."""
+    masks: Callable[[], Iterable[NDArray[np.bool_]]] | None = None
+    """(size, size) bool for every frame: which pixels the generator made; None when the method cannot tell."""
+
+
+class Maker(Protocol):
+    """A loaded method: what a generator must offer to be used here."""
+
+    def find_face(self, image: UInt8Array) -> Box | None:
+        """Box (x0, y0, x1, y1) in pixels of the largest face of an (H, W, 3) picture; None without one."""
+        ...
+
+    def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
+        """Make the portrait, already framed to (size, size, 3), say the speech."""
+        ...
+
+    def close(self) -> None:
+        """Free what was loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A generator by name. `open` loads it; once a process is enough."""
+
+    name: str
+    open: Callable[[], Maker]
+    fingerprint: Callable[[], str]
+    """SHA-256 (hexadecimal) of the files that the method was made of: its weights or basis."""
+
+
+@contextmanager
+def opened(method: Method) -> Iterator[Maker]:
+    """A loaded method for the length of a block."""
+    try:
+        maker = method.open()
+    except MediaError as error:
+        raise ForgeError(str(error)) from error
+    try:
+        yield maker
+    finally:
+        maker.close()
+
+
+def method_named(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        ForgeError: for a name that is not in `METHODS`.
+    """
+    if name not in METHODS:
+        raise ForgeError(f"method must be one of {', '.join(METHODS)}, got {name!r}")
+    return METHODS[name]
+
+
+class MeshMaker:
+    """The method `mesh`: motion from speech by the deterministic baseline, drawn with the portrait's own texture."""
+
+    def __init__(self) -> None:
+        from media.faces import FaceFinder
+
+        self._finder = FaceFinder()
+
+    def find_face(self, image: UInt8Array) -> Box | None:
+        """Box of the largest face."""
+        faces = self._finder.find(image)
+        if not faces:
+            return None
+        x0, y0, x1, y1 = (float(value) for value in faces[0].box)
+        return x0, y0, x1, y1
+
+    def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
+        """Fit the rig to the portrait and draw it in motion."""
+        from forge.mesh.face import MeshFace
+        from forge.motion.speech import motion_from_speech
+
+        motion = motion_from_speech(speech, shot.fps, shot.controls)
+        face = MeshFace.fit(portrait.image, shot.size)
+        return Take(motion, iter(face.render(motion)))
+
+    def close(self) -> None:
+        """Free the face networks."""
+        self._finder.close()
+
+
+def mesh_fingerprint() -> str:
+    """Digest of the rig and the speech network that the method is made of."""
+    import hashlib
+
+    here = Path(__file__).parent
+    files = sorted([*(here / "mesh" / "assets").iterdir(), *(here / "motion" / "assets").iterdir()])
+    parts = [f"{file.parent.parent.name}/{file.name} {sha256_of(file)}" for file in files if file.is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+METHODS: Mapping[str, Method] = MappingProxyType({"mesh": Method("mesh", MeshMaker, mesh_fingerprint)})

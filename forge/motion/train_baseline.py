@@ -1,0 +1,269 @@
+"""Train the listener of the speech-to-motion baseline.
+
+    python -m forge.motion.spoken_corpus sentences.tsv CORPUS        # speech with timed visemes
+    python -m forge.motion.train_baseline --data CORPUS -o listener.safetensors [--held-out OTHER_CORPUS ...]
+
+Axes: B batch, T hearing frames, C channels or bands, V visemes. Every utterance is heard several times, each time through another
+room, microphone, noise and tempo. Every tenth utterance is kept for validation; `--held-out` corpora (other voices) are only scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from scipy.signal import fftconvolve
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forge.motion.hearing import BANDS, HEARING_HZ, RATE_HZ, Heard, hear
+from forge.motion.listener import CHANNELS, DILATIONS, ENTRY_TAPS, EPSILON, Listener, viseme_chances
+from forge.motion.spoken_corpus import Timed, read_wav
+from forge.motion.visemes import CLOSED, SILENCE, VISEMES
+from media.clip import Waveform
+
+log = logging.getLogger(__name__)
+FloatArray = NDArray[np.float32]
+Lesson = tuple[FloatArray, NDArray[np.int64]]
+"""(T, 80) bands and (T,) viseme indices."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the listener is trained."""
+
+    steps: int = 2400
+    batch: int = 32
+    frames: int = 280
+    hearings: int = 3
+    """How many differently degraded copies of each utterance."""
+    learning_rate: float = 2e-3
+    smoothing: float = 0.05
+    closure_weight: float = 1.6
+    """Loss weight of p, b, m: rare, and the eye forgives least there."""
+    seed: int = 0
+
+
+class Network(nn.Module):
+    """The torch twin of `listener.Listener`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entry = nn.Conv1d(BANDS, CHANNELS, ENTRY_TAPS, padding=ENTRY_TAPS // 2)
+        self.norms = nn.ModuleList(nn.LayerNorm(CHANNELS, EPSILON) for _ in DILATIONS)
+        self.wides = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 3, padding=d, dilation=d) for d in DILATIONS)
+        self.points = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 1) for _ in DILATIONS)
+        self.exit_norm = nn.LayerNorm(CHANNELS, EPSILON)
+        self.exit = nn.Conv1d(CHANNELS, len(VISEMES), 1)
+
+    def forward(self, bands_BCT: Tensor, drop: float = 0.0) -> Tensor:
+        """Logits (B, V, T) of (B, 80, T) bands."""
+        x_BCT = functional.relu(self.entry(bands_BCT))
+        for norm, wide, point in zip(self.norms, self.wides, self.points, strict=True):
+            y_BCT = norm(x_BCT.transpose(1, 2)).transpose(1, 2)
+            y_BCT = point(functional.relu(wide(y_BCT)))
+            x_BCT = x_BCT + functional.dropout(y_BCT, drop, self.training)
+        logits: Tensor = self.exit(self.exit_norm(x_BCT.transpose(1, 2)).transpose(1, 2))
+        return logits
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """Weights under the names and shapes of `listener.expected_shapes`, rounded to half precision."""
+        named: dict[str, Tensor] = {"entry.weight": self.entry.weight.permute(2, 1, 0), "exit.weight": self.exit.weight.permute(2, 1, 0)}
+        for i, (norm, wide, point) in enumerate(zip(self.norms, self.wides, self.points, strict=True)):
+            named |= {f"block{i}.scale": norm.weight, f"block{i}.shift": norm.bias}
+            named |= {f"block{i}.wide.weight": wide.weight.permute(2, 1, 0), f"block{i}.wide.bias": wide.bias}
+            named |= {f"block{i}.point.weight": point.weight.permute(2, 1, 0), f"block{i}.point.bias": point.bias}
+        named |= {"entry.bias": self.entry.bias, "exit.bias": self.exit.bias}
+        named |= {"exit.scale": self.exit_norm.weight, "exit.shift": self.exit_norm.bias}
+        return {name: np.ascontiguousarray(t.detach().numpy().astype(np.float16)) for name, t in named.items()}
+
+
+def labels_of(visemes: Timed, length: int, tempo: float = 1.0, delay_seconds: float = 0.0) -> NDArray[np.int64]:
+    """(T,) viseme index of each hearing frame (at its centre); before the first viseme is silence."""
+    starts = np.asarray([start / tempo + delay_seconds for start, _ in visemes])
+    kinds = np.asarray([VISEMES.index(viseme) for _, viseme in visemes] + [SILENCE])
+    centres = (np.arange(length) + 0.5) / HEARING_HZ
+    return kinds[np.searchsorted(starts, centres, side="right") - 1].astype(np.int64)
+
+
+def degraded(sound: FloatArray, others: Callable[[], FloatArray], random: np.random.Generator) -> FloatArray:
+    """The same speech through a random room, microphone, noise and gain. Samples (N,) at 16 kHz."""
+    out = sound
+    if random.random() < 0.4:
+        decay = random.uniform(0.08, 0.6)
+        times = np.arange(int(decay * RATE_HZ)) / RATE_HZ
+        room = random.standard_normal(times.shape[0]) * 10 ** (-3 * times / decay)
+        room *= 10 ** (random.uniform(-14, 0) / 20) / np.sqrt(np.square(room).sum())
+        room[0] += 1.0
+        out = fftconvolve(out, room)[: sound.shape[0]]
+    if random.random() < 0.7:
+        out = _equalised(out, random)
+    power = float(np.square(out).mean()) + 1e-12
+    if random.random() < 0.6:
+        noise = _noise(out.shape[0], others, random)
+        noise *= np.sqrt(power / (np.square(noise).mean() + 1e-12)) * 10 ** (-random.uniform(3, 40) / 20)
+        out = out + noise
+    out = out * (10 ** (random.uniform(-35, -12) / 20) / np.sqrt(power))
+    return np.clip(out, -1.0, 1.0).astype(np.float32)
+
+
+def _equalised(sound: FloatArray, random: np.random.Generator) -> FloatArray:
+    """A smooth random response, now and then the narrow band of a telephone."""
+    spectrum = np.fft.rfft(sound)
+    hertz = np.fft.rfftfreq(sound.shape[0], 1 / RATE_HZ)
+    gain_db = np.interp(hertz, np.geomspace(60, 8000, 7), random.normal(0, 5, 7))
+    if random.random() < 0.3:
+        gain_db -= 60 * np.clip(np.log2(np.maximum(hertz, 1) / random.uniform(3000, 7000)), 0, 1)
+    if random.random() < 0.2:
+        gain_db -= 40 * np.clip(np.log2(random.uniform(100, 350) / np.maximum(hertz, 1)), 0, 1)
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), sound.shape[0])
+
+
+def _noise(length: int, others: Callable[[], FloatArray], random: np.random.Generator) -> FloatArray:
+    """Coloured noise, or babble of three other utterances."""
+    if random.random() < 0.35:
+        babble = np.zeros(length)
+        for _ in range(3):
+            babble += np.resize(others(), length)
+        return babble
+    white = np.fft.rfft(random.standard_normal(length))
+    slope = random.uniform(0.0, 1.2)
+    return np.fft.irfft(white * np.maximum(np.arange(white.shape[0]), 20.0) ** -slope, length)
+
+
+def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
+    """(samples (N,), visemes, voice) of each utterance of `spoken_corpus`."""
+    lines = [json.loads(line) for line in (folder / "phones.jsonl").read_text().splitlines()]
+    return [
+        (read_wav(folder / line["file"]).samples[:, 0], [(s, v) for s, v in line["visemes"]], line["voice"]) for line in lines
+    ]
+
+
+def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list[Lesson]:
+    """Each utterance heard `recipe.hearings` times: once clean, then degraded, at other tempi, with silence around."""
+    random = np.random.default_rng(recipe.seed)
+    others = lambda: corpus[int(random.integers(len(corpus)))][0]  # noqa: E731
+    out: list[Lesson] = []
+    for samples, visemes, _voice in corpus:
+        for hearing in range(recipe.hearings):
+            tempo = 1.0 if hearing == 0 else float(random.uniform(0.86, 1.16))
+            places = np.arange(int(samples.shape[0] / tempo)) * tempo
+            sound = np.interp(places, np.arange(samples.shape[0]), samples) if hearing else samples
+            before, after = (int(s * RATE_HZ) for s in random.uniform(0.0, 0.5, 2))
+            sound = np.pad(sound, (before, after))
+            sound = degraded(sound, others, random) if hearing else sound.astype(np.float32)
+            heard = hear(Waveform(np.ascontiguousarray(sound[:, None], np.float32), RATE_HZ))
+            labels = labels_of(visemes, heard.bands.shape[0], tempo, before / RATE_HZ)
+            labels[int((before + samples.shape[0] / tempo) / RATE_HZ * HEARING_HZ) :] = SILENCE
+            out.append((heard.bands.astype(np.float16), labels))
+    return out
+
+
+def batch_of(taught: list[Lesson], recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A random batch (B, 80, T), (B, T); bands are masked now and then, labels beyond an utterance are ignored (-100)."""
+    bands = np.full((recipe.batch, recipe.frames, BANDS), -2.0, np.float32)
+    labels = np.full((recipe.batch, recipe.frames), -100, np.int64)
+    for row in range(recipe.batch):
+        heard, said = taught[int(random.integers(len(taught)))]
+        start = int(random.integers(max(1, heard.shape[0] - recipe.frames + 1)))
+        piece = heard[start : start + recipe.frames]
+        bands[row, : piece.shape[0]] = piece
+        labels[row, : piece.shape[0]] = said[start : start + recipe.frames]
+        if random.random() < 0.5:
+            low = int(random.integers(BANDS - 12))
+            bands[row, :, low : low + int(random.integers(2, 12))] = -1.0
+    return torch.from_numpy(bands).transpose(1, 2), torch.from_numpy(labels)
+
+
+def train(taught: list[Lesson], recipe: Recipe) -> Network:
+    """Fit the network."""
+    torch.manual_seed(recipe.seed)
+    random = np.random.default_rng(recipe.seed + 1)
+    network = Network().train()
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, recipe.steps, pct_start=0.1)
+    weights = torch.ones(len(VISEMES))
+    weights[CLOSED] = recipe.closure_weight
+    for step in range(recipe.steps):
+        bands_BCT, labels_BT = batch_of(taught, recipe, random)
+        loss = functional.cross_entropy(
+            network(bands_BCT, 0.1), labels_BT, weight=weights, label_smoothing=recipe.smoothing
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0 or step == recipe.steps - 1:
+            log.info("step %d of %d: loss %.3f", step, recipe.steps, float(loss.detach()))
+    return network.eval()
+
+
+def score(listener: Listener, taught: list[Lesson]) -> dict[str, float]:
+    """Frame accuracy; and of lip closures: the share that is heard, and how many are heard where there is none, a minute."""
+    right = total = closures = found = invented = 0
+    for bands, labels in taught:
+        heard = Heard(bands.astype(np.float32), np.zeros(bands.shape[0], np.float32))
+        chance = viseme_chances(heard, listener)
+        right += int((chance.argmax(axis=1) == labels).sum())
+        total += labels.shape[0]
+        spans = _spans(labels == CLOSED)
+        closures += len(spans)
+        found += sum(bool((chance[max(0, a - 2) : b + 2, CLOSED] > 0.4).any()) for a, b in spans)
+        near = np.convolve(labels == CLOSED, np.ones(9), "same") > 0
+        invented += sum(not near[a:b].any() for a, b in _spans(chance[:, CLOSED] > 0.4))
+    return {
+        "frame_accuracy": round(right / total, 4),
+        "closure_recall": round(found / max(1, closures), 4),
+        "false_closures_a_minute": round(invented / (total / HEARING_HZ / 60), 2),
+        "minutes": round(total / HEARING_HZ / 60, 2),
+    }
+
+
+def _spans(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(first, last + 1) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m forge.motion.train_baseline", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder written by forge.motion.spoken_corpus")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it")
+    parser.add_argument("--held-out", type=Path, action="append", default=[], help="corpus of other voices, only scored")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(steps=args.steps)
+    corpus = read_corpus(args.data)
+    taught = lessons([u for i, u in enumerate(corpus) if i % 10], recipe)
+    log.info("%d utterances, %d lessons", len(corpus), len(taught))
+    network = train(taught, recipe)
+    data = save(network.tensors())
+    listener = Listener.from_bytes(data)
+    once = Recipe(hearings=2, seed=1)
+    scores = {"validation": score(listener, lessons(corpus[::10], once)[::2])}
+    scores["validation, degraded"] = score(listener, lessons(corpus[::10], once)[1::2])
+    for folder in args.held_out:
+        heard = lessons(read_corpus(folder), once)
+        scores[folder.name] = score(listener, heard[::2])
+        scores[f"{folder.name}, degraded"] = score(listener, heard[1::2])
+    args.out.write_bytes(data)
+    facts = {"recipe": asdict(recipe), "utterances": len(corpus), "scores": scores}
+    args.out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    log.info("%s", json.dumps(scores, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""From frames to a signed file. Nothing generated ever stands under its name unsigned.
+
+    sealed = film_and_sign(frames, sound, Path("ada.mp4"), claim, shot=Shot(), crf=18)
+
+Real clips of a dataset leave by the same function: same encoder, same settings, same signature.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forge.methods import Shot
+from forge.portrait import Declaration, ForgeError, sha256_of
+from media.clip import MediaError, Waveform
+from provenance.claims import Claim, SourceType
+
+if TYPE_CHECKING:
+    from provenance.credential import Credential
+
+UInt8Array = NDArray[np.uint8]
+TOOL = "countermark forge"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A written and signed clip."""
+
+    frames: int
+    unsigned_sha256: str
+    """Digest of the file before it was signed: the same for the same inputs, whoever signs and when."""
+    credential: Credential
+
+
+def film_and_sign(
+    frames: Iterable[UInt8Array],
+    sound: Waveform | None,
+    out: Path,
+    claim: Claim,
+    *,
+    shot: Shot,
+    crf: int,
+    preset: str = "medium",
+    notify: Callable[[str], None] | None = None,
+) -> Sealed:
+    """Encode frames as they come, sign the file, and only then give it its name.
+
+    Args:
+        frames: (size, size, 3) uint8 RGB.
+        sound: what is heard; None for a silent clip.
+        out: the mp4; replaced when it exists.
+        claim: what its credential says.
+        shot: size and frame rate.
+        crf: x264 quality.
+        preset: x264 effort.
+        notify: gets one line when a development identity had to be made to sign with.
+
+    Raises:
+        ForgeError: when it cannot be written or signed; then nothing is left behind.
+    """
+    from media.video import ClipWriter
+    from provenance.errors import ProvenanceError
+    from provenance.signing import sign_file
+
+    unsigned = out.with_name(f".{out.stem}.{secrets.token_hex(4)}.unsigned.mp4")
+    try:
+        with ClipWriter(unsigned, shot.fps, shot.size, shot.size, sound, crf=crf, preset=preset) as writer:
+            count = 0
+            for image in frames:
+                writer.add(image)
+                count += 1
+        digest = sha256_of(unsigned)
+        return Sealed(count, digest, sign_file(unsigned, out, claim, notify=notify))
+    except (MediaError, ProvenanceError) as error:
+        raise ForgeError(str(error).replace(str(unsigned), str(out))) from error
+    except OSError as error:
+        raise ForgeError(
+            f"{out}: cannot be written ({error.strerror or error}); check space and permissions"
+        ) from error
+    finally:
+        unsigned.unlink(missing_ok=True)
+
+
+def synthetic_source_type(declaration: Declaration) -> SourceType:
+    """What the credential says the pixels are: wholly made, or a real person's photo put in motion."""
+    if declaration.shows_nobody:
+        return SourceType.TRAINED_ALGORITHMIC_MEDIA
+    return SourceType.COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+
+
+def check_target(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a file to write before any work is spent on it.
+
+    Raises:
+        ForgeError: not an mp4, no such folder, not writable, exists already, or one of the inputs.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise ForgeError(f"{out}: the clip is an mp4 file; give a name that ends in .mp4")
+    if not out.parent.is_dir():
+        raise ForgeError(f"{out}: the folder {out.parent} does not exist; make it first")
+    if out.is_dir():
+        raise ForgeError(f"{out}: a folder; give the name of a file")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ForgeError(f"{out}: the folder {out.parent} is not writable; choose another one")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
+        raise ForgeError(f"{out}: is one of the inputs; choose another name")
+    if out.exists() and not overwrite:
+        raise ForgeError(f"{out}: exists already; choose another name or say --overwrite")

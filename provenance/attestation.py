@@ -1,0 +1,472 @@
+"""Sign a whole folder: which files belong to a dataset, with which content, said by whom.
+
+    sign_catalog(Path("dataset"))                # writes dataset/dataset.intoto.dsse.json
+    verify_catalog(Path("dataset")).standing     # and .differences names every file that is not as it was signed
+
+Tables and text cannot carry C2PA, so a dataset has this beside the credentials of its clips: an in-toto Statement (v1)
+in a DSSE envelope, signed with the same key as the clips. The statement lists every file of the folder with its SHA-256;
+its subject is the root of a Merkle tree over them (RFC 6962: leaf = SHA-256(0x00 || path || 0x00 || digest), node =
+SHA-256(0x01 || left || right), paths in the order of their UTF-8 bytes), so one number stands for the whole dataset.
+
+Files and folders whose names begin with a dot are not part of a dataset: work in progress, editors and locks live there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from provenance.credential import Standing, explain
+from provenance.errors import ProvenanceError
+from provenance.files import sha256_of, sync_folder, write_whole
+from provenance.identity import Notify, SigningIdentity, development_identity
+from provenance.record import Record, installed_version, now_utc
+from provenance.signatures import sign_bytes, signature_holds
+from provenance.trust import DEVELOPMENT_MARK, DEVELOPMENT_URI, TrustAnchors, judge_chain
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+STATEMENT_FILE: Final = "dataset.intoto.dsse.json"
+CATALOG_FILE: Final = "catalog.jsonl"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "https://countermark.org/attestation/dataset/v1"
+
+MOST_NAMED: Final = 1000
+"""Differences that a report lists; all of them are counted."""
+_LARGEST_STATEMENT_BYTES: Final = 1 << 30
+_LINE_DIGEST_DIGITS: Final = 16
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One file that is not as it was signed."""
+
+    path: str
+    kind: str
+    """`changed`, `missing` or `extra`."""
+    detail: str | None = None
+    """For a catalog: which line differs."""
+
+    def __str__(self) -> str:
+        """`clips/a.mp4 changed`."""
+        return f"{self.path} {self.kind}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogReport:
+    """Our reading of a dataset's attestation."""
+
+    folder: str
+    standing: Standing
+    signer: str | None = None
+    trust_list: str | None = None
+    files: int = 0
+    """Files that the statement lists."""
+    merkle_root: str | None = None
+    stated_utc: str | None = None
+    """When it was signed, by the signer's own clock."""
+    differences: tuple[Difference, ...] = ()
+    """In the order of paths; the first one is named in `reasons`. At most `MOST_NAMED`."""
+    difference_count: int = 0
+    validation_codes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    record: Record | None = field(default=None)
+
+    def to_json(self) -> dict[str, object]:
+        """The report as plain JSON values."""
+        return {
+            "folder": self.folder,
+            "standing": self.standing.value,
+            "signer": self.signer,
+            "trust_list": self.trust_list,
+            "files": self.files,
+            "merkle_root": self.merkle_root,
+            "stated_utc": self.stated_utc,
+            "validation_codes": list(self.validation_codes),
+            "reasons": list(self.reasons),
+            "difference_count": self.difference_count,
+            "differences": [{"path": one.path, "kind": one.kind, "detail": one.detail} for one in self.differences],
+            "record": self.record.to_json() if self.record else None,
+        }
+
+
+def merkle_root(files: Mapping[str, str]) -> str:
+    """Root of the Merkle tree over path -> SHA-256 (hex), as the head of this module defines it; hex.
+
+    >>> merkle_root({}) == hashlib.sha256(b"").hexdigest()
+    True
+    """
+    ordered = sorted(files, key=lambda path: path.encode("utf-8", "surrogateescape"))
+    level = [
+        hashlib.sha256(
+            b"\x00" + path.encode("utf-8", "surrogateescape") + b"\x00" + bytes.fromhex(files[path])
+        ).digest()
+        for path in ordered
+    ]
+    if not level:
+        return hashlib.sha256(b"").hexdigest()
+    while len(level) > 1:
+        paired = [
+            hashlib.sha256(b"\x01" + level[left] + level[left + 1]).digest() for left in range(0, len(level) - 1, 2)
+        ]
+        # RFC 6962: an odd one out moves up unchanged; doubling it would let two trees share a root.
+        level = paired + ([level[-1]] if len(level) % 2 else [])
+    return level[0].hex()
+
+
+def sign_catalog(
+    folder: Path,
+    *,
+    identity: SigningIdentity | None = None,
+    record: Record | None = None,
+    trust: TrustAnchors | None = None,
+    notify: Notify | None = None,
+) -> CatalogReport:
+    """Sign the dataset in a folder: its catalog and every file in it.
+
+    Args:
+        folder: holds catalog.jsonl; every line has a `path` inside the folder, and a `sha256` that fits the file.
+        identity: who signs; None takes the development identity.
+        record: how the dataset was made.
+        trust: whom to believe when the result is judged.
+        notify: gets one line when a development identity was made or renewed.
+
+    Raises:
+        ProvenanceError: when catalog and files do not agree (the first such file is named), or nothing can be written.
+    """
+    identity = development_identity(notify=notify) if identity is None else identity
+    files = _digests(folder, _files_of(folder))
+    if CATALOG_FILE not in files:
+        raise ProvenanceError(f"{folder} has no {CATALOG_FILE}; a dataset is signed together with its catalog")
+    lines = _checked_lines(folder, files)
+    root = merkle_root(files)
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": [
+            {"name": "dataset", "digest": {"sha256": root}},
+            {"name": CATALOG_FILE, "digest": {"sha256": files[CATALOG_FILE]}},
+        ],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "tool": {"name": "Countermark", "version": installed_version()},
+            "created_utc": now_utc(),
+            "merkle_tree": "RFC 6962; leaf = SHA-256(0x00 || path || 0x00 || digest); paths in byte order",
+            "files": [{"name": name, "digest": {"sha256": files[name]}} for name in files],
+            # Enough of each line's digest to say which one was changed.
+            "catalog_lines": [line.digest for line in lines],
+            "record": record.to_json() if record else None,
+        },
+    }
+    payload = json.dumps(statement, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
+    _write_envelope(folder, payload, identity)
+    report, _ = _read_envelope(folder, TrustAnchors.default() if trust is None else trust)
+    if report.standing is Standing.BROKEN:
+        (folder / STATEMENT_FILE).unlink(missing_ok=True)
+        raise ProvenanceError(f"{folder} was not signed, because the new statement does not hold: {report.reasons[0]}")
+    return report
+
+
+def verify_catalog(folder: Path, *, trust: TrustAnchors | None = None) -> CatalogReport:
+    """Compare a folder with its signed statement, offline.
+
+    The steps: is there a statement; does its signature hold; who vouches for the signer; is the Merkle root that of the
+    listed files; is every file there, unchanged, and none beside them.
+
+    Raises:
+        ProvenanceError: when there is no such folder, or a file in it cannot be read.
+    """
+    report, statement = _read_envelope(folder, TrustAnchors.default() if trust is None else trust)
+    if statement is None or report.standing in (Standing.ABSENT, Standing.BROKEN):
+        return report
+    differences = list(_differences(folder, statement.files, statement.lines))
+    if not differences:
+        return report
+    from dataclasses import replace
+
+    first = differences[0]
+    more = f", and {len(differences) - 1} more files differ" if len(differences) > 1 else ""
+    return replace(
+        report,
+        standing=Standing.BROKEN,
+        trust_list=None,
+        differences=tuple(differences[:MOST_NAMED]),
+        difference_count=len(differences),
+        validation_codes=tuple(dict.fromkeys(f"dataset.file.{one.kind}" for one in differences)),
+        reasons=(f"the dataset is not as it was signed: {first}{more}", *report.reasons),
+    )
+
+
+def _files_of(folder: Path) -> list[str]:
+    """Every file of a dataset, as paths relative to it with forward slashes, in byte order."""
+    if not folder.is_dir():
+        raise ProvenanceError(f"{folder} is not a folder; give the folder of a dataset")
+    found = []
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts) or relative.as_posix() == STATEMENT_FILE:
+            continue
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ProvenanceError(f"{path} is a link that leads out of the dataset; replace it by the file itself")
+        if path.is_file():
+            found.append(relative.as_posix())
+    return sorted(found, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+
+def _digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Name -> SHA-256; two at a time, because hashing and the disk take turns."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return dict(zip(names, pool.map(lambda name: sha256_of(folder / name), names), strict=True))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of a catalog."""
+
+    number: int
+    digest: str
+    """The first hex digits of its SHA-256."""
+    path: str
+    sha256: str | None
+    name: str
+
+
+def _lines(content: bytes) -> list[bytes]:
+    return [line for line in content.split(b"\n") if line.strip()]
+
+
+def _line_digest(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()[:_LINE_DIGEST_DIGITS]
+
+
+def _checked_lines(folder: Path, files: Mapping[str, str]) -> list[_Line]:
+    """The catalog's lines, each of which must speak of a file that is there and has the digest it states."""
+    catalog = folder / CATALOG_FILE
+    lines = []
+    for number, raw in enumerate(_lines(catalog.read_bytes()), 1):
+        try:
+            line = _parse_line(number, raw)
+        except ValueError as error:
+            raise ProvenanceError(f"{catalog} line {number} is not a sample: {error}") from error
+        name = PurePosixPath(line.path).as_posix()
+        if name not in files:
+            raise ProvenanceError(f"{catalog} line {number} names {line.path}, which is not in the dataset")
+        if line.sha256 is not None and line.sha256 != files[name]:
+            raise ProvenanceError(
+                f"{catalog} line {number}: {line.path} has another SHA-256 than stated; rebuild the catalog"
+            )
+        lines.append(line)
+    return lines
+
+
+def _parse_line(number: int, raw: bytes) -> _Line:
+    facts = json.loads(raw)
+    if not isinstance(facts, dict) or not isinstance(facts.get("path"), str):
+        raise ValueError("no path")
+    digest = facts.get("sha256")
+    return _Line(
+        number=number,
+        digest=_line_digest(raw),
+        path=facts["path"],
+        sha256=digest.lower() if isinstance(digest, str) and digest else None,
+        name=str(facts.get("id", facts["path"])),
+    )
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """The checked content of a signed statement."""
+
+    files: Mapping[str, str]
+    lines: tuple[str, ...]
+    root: str
+    created_utc: str | None
+    record: Record | None
+
+
+def _pre_authentication(payload: bytes) -> bytes:
+    """The bytes that DSSE signs: they hold the type too, so that a payload cannot be passed off as another kind."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def _write_envelope(folder: Path, payload: bytes, identity: SigningIdentity) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    certificates = identity.certificates()
+    public = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    signature = sign_bytes(identity, _pre_authentication(payload))
+    envelope = {
+        "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [
+            {
+                "keyid": hashlib.sha256(public).hexdigest(),
+                "sig": base64.b64encode(signature).decode(),
+                "certificates": [one.public_bytes(Encoding.PEM).decode() for one in certificates],
+            }
+        ],
+    }
+    write_whole(folder / STATEMENT_FILE, (json.dumps(envelope, indent=1) + "\n").encode())
+
+
+def _read_envelope(folder: Path, trust: TrustAnchors) -> tuple[CatalogReport, _Statement | None]:
+    """Signature, signer and statement; no file of the dataset is opened here."""
+    path = folder / STATEMENT_FILE
+    if not folder.is_dir():
+        raise ProvenanceError(f"{folder} is not a folder; give the folder of a dataset")
+    if not path.is_file():
+        reason = f"the folder has no {STATEMENT_FILE}: it was never signed, or the statement was removed"
+        return CatalogReport(folder=str(folder), standing=Standing.ABSENT, reasons=(reason,)), None
+    try:
+        certificates, payload, signature = _parse_envelope(path)
+        statement = _parse_statement(payload)
+    except (ValueError, TypeError, RecursionError) as error:
+        return _broken(folder, "general.error", f"{STATEMENT_FILE} is damaged and cannot be read: {error}"), None
+    if not signature_holds(certificates[0].public_key(), signature, _pre_authentication(payload)):
+        code = "claimSignature.mismatch"
+        return _broken(folder, code, f"the signature of {STATEMENT_FILE} does not fit what it says"), None
+    if merkle_root(statement.files) != statement.root:
+        code = "dataset.merkle.mismatch"
+        return _broken(folder, code, "the listed files do not add up to the signed Merkle root"), None
+    return _signed_report(folder, certificates, statement, trust), statement
+
+
+def _signed_report(
+    folder: Path, certificates: list[Certificate], statement: _Statement, trust: TrustAnchors
+) -> CatalogReport:
+    """Who signed a statement whose signature holds, and who vouches for them."""
+    verdict = judge_chain(certificates, trust)
+    signer = verdict.signer
+    if verdict.fault is not None:
+        return _broken(folder, verdict.fault, explain(verdict.fault))
+    if verdict.list is None:
+        standing, codes = Standing.UNKNOWN_SIGNER, ("signingCredential.untrusted",)
+        reasons = [
+            f"signed by someone who calls himself {signer}",
+            "no trust list that was given vouches for this signer",
+        ]
+        if DEVELOPMENT_MARK in signer:
+            reasons[1] = "that is a development identity of another machine, which proves nothing about who signed"
+    else:
+        standing, codes = Standing.TRUSTED, ("signingCredential.trusted",)
+        by = "the signer is vouched for by the trust list " + verdict.list.name
+        if verdict.list.uri == DEVELOPMENT_URI:
+            by = "the signer is the development identity of this machine: proof for you, for nobody else"
+        reasons = [f"signed by {signer}", by]
+    return CatalogReport(
+        folder=str(folder),
+        standing=standing,
+        signer=signer,
+        trust_list=verdict.list.name if verdict.list else None,
+        files=len(statement.files),
+        merkle_root=statement.root,
+        stated_utc=statement.created_utc,
+        validation_codes=codes,
+        reasons=tuple(reasons),
+        record=statement.record,
+    )
+
+
+def _broken(folder: Path, code: str, reason: str) -> CatalogReport:
+    return CatalogReport(folder=str(folder), standing=Standing.BROKEN, validation_codes=(code,), reasons=(reason,))
+
+
+def _parse_envelope(path: Path) -> tuple[list[Certificate], bytes, bytes]:
+    """Certificates (signer first), payload and signature.
+
+    Raises:
+        ValueError: for anything that is not an envelope of ours.
+    """
+    from cryptography import x509
+
+    try:
+        if path.stat().st_size > _LARGEST_STATEMENT_BYTES:
+            raise ValueError("it is larger than any statement of ours")
+        envelope = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
+    if not isinstance(envelope, dict) or envelope.get("payloadType") != PAYLOAD_TYPE:
+        raise ValueError("it is not an in-toto statement")
+    signatures = envelope.get("signatures")
+    if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
+        raise ValueError("it must hold exactly one signature")
+    sent = signatures[0].get("certificates")
+    if not isinstance(sent, list) or not 1 <= len(sent) <= 8:
+        raise ValueError("it brings no certificate chain")
+    certificates = [x509.load_pem_x509_certificate(str(pem).encode()) for pem in sent]
+    payload = base64.b64decode(str(envelope.get("payload")), validate=True)
+    return certificates, payload, base64.b64decode(str(signatures[0].get("sig")), validate=True)
+
+
+def _parse_statement(payload: bytes) -> _Statement:
+    """The statement's facts.
+
+    Raises:
+        ValueError: for a statement that does not follow `sign_catalog`.
+    """
+    statement = json.loads(payload)
+    if statement.get("_type") != STATEMENT_TYPE or statement.get("predicateType") != PREDICATE_TYPE:
+        raise ValueError("it is not a statement about a dataset")
+    predicate: dict[str, Any] = statement["predicate"] if isinstance(statement.get("predicate"), dict) else {}
+    subjects = {one["name"]: one["digest"]["sha256"] for one in _dicts(statement.get("subject"))}
+    listed = _dicts(predicate.get("files"))
+    files = {str(one["name"]): str(one["digest"]["sha256"]) for one in listed}
+    if len(files) != len(listed) or not all(_is_inside(name) for name in files):
+        raise ValueError("it lists a file twice, or one outside the folder")
+    if "dataset" not in subjects or not all(len(bytes.fromhex(digest)) == 32 for digest in files.values()):
+        raise ValueError("digests are missing")
+    record = predicate.get("record")
+    created = predicate.get("created_utc")
+    lines = predicate.get("catalog_lines")
+    return _Statement(
+        files=files,
+        lines=tuple(str(one) for one in lines) if isinstance(lines, list) else (),
+        root=str(subjects["dataset"]),
+        created_utc=created if isinstance(created, str) else None,
+        record=Record.from_json(record) if isinstance(record, dict) else None,
+    )
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError("it lacks its lists of files")
+    return value
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\x00" not in name
+
+
+def _differences(folder: Path, signed: Mapping[str, str], lines: Sequence[str]) -> Iterable[Difference]:
+    """Every file that is changed, missing or extra, in the order of paths."""
+    present = _files_of(folder)
+    found = _digests(folder, [name for name in present if name in signed])
+    order: Callable[[str], bytes] = lambda name: name.encode("utf-8", "surrogateescape")  # noqa: E731
+    for name in sorted({*signed, *present}, key=order):
+        if name not in signed:
+            yield Difference(name, "extra")
+        elif name not in found:
+            yield Difference(name, "missing")
+        elif found[name] != signed[name]:
+            yield Difference(name, "changed", _changed_line(folder / name, lines) if name == CATALOG_FILE else None)
+
+
+def _changed_line(catalog: Path, signed: Sequence[str]) -> str | None:
+    """Where a catalog first differs from the signed one."""
+    present = _lines(catalog.read_bytes())
+    for number, (raw, digest) in enumerate(zip(present, signed, strict=False), 1):
+        if _line_digest(raw) != digest:
+            return f"line {number}"
+    if len(present) != len(signed):
+        return f"{len(present)} lines instead of {len(signed)}"
+    return None
