@@ -30,6 +30,7 @@ from media.faces import (
     BLENDSHAPE_INDEX,
     FaceFinder,
     FaceTrack,
+    head_angles,
     lip_aperture,
     load_tracks,
     track_faces,
@@ -56,7 +57,10 @@ class Talking:
     voice_lag_frames: float
     """That lag: positive when the lips come after the sound."""
     head_turn_degrees: float
-    """Mean angle of the head's rotation from one frame to the next."""
+    """Mean change of yaw, pitch and roll from frame to frame, after a moving average over 5 frames: single frames
+    are measured independently, and their jitter is as large as the motion of a calm head."""
+    head_turn_raw_degrees: float
+    """Mean angle of the whole rotation from one frame to the next as measured, jitter included."""
     blinks_per_minute: float
     gaze_deviation: float
     """Standard deviation of the gaze, both directions together, in blendshape units."""
@@ -101,6 +105,25 @@ def correlation(a: Curve, b: Curve) -> float:
     x, y = a[good] - a[good].mean(), b[good] - b[good].mean()
     power = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / power if power > 1e-12 else nan
+
+
+def head_turn(poses: NDArray[np.float32], frame_indices: NDArray[np.int32], window: int = 5) -> float:
+    """Mean absolute change in degrees a frame of yaw, pitch and roll, all three averaged, after a moving average.
+
+    Args:
+        poses: (N, 4, 4).
+        frame_indices: (N,); nothing is averaged or compared across a gap.
+        window: frames of the moving average.
+    """
+    angles = np.array([head_angles(pose) for pose in poses], np.float64)
+    changes = []
+    for run in np.split(angles, np.flatnonzero(np.diff(frame_indices) != 1) + 1):
+        if len(run) > window:
+            total = np.cumsum(np.unwrap(run, axis=0, period=360), axis=0)
+            smooth = (total[window:] - total[:-window]) / window
+            changes.append(np.abs(np.diff(smooth, axis=0)).mean(axis=1))
+    every = np.concatenate(changes) if changes else np.empty(0)
+    return float(every.mean()) if len(every) else nan
 
 
 def turn_angles(poses: NDArray[np.float32], frame_indices: NDArray[np.int32]) -> Curve:
@@ -175,7 +198,8 @@ def measure_talking(clip: str, track: FaceTrack, sound: Waveform | None, fps: Fr
         lip_deviation=float(aperture.std()),
         voice_correlation=correlated,
         voice_lag_frames=lag,
-        head_turn_degrees=float(angles.mean()) if len(angles) else nan,
+        head_turn_degrees=head_turn(track.poses, track.frame_indices),
+        head_turn_raw_degrees=float(angles.mean()) if len(angles) else nan,
         blinks_per_minute=count_blinks(eye_closure(track)) / seconds * 60,
         gaze_deviation=float(np.sqrt(gaze.var(axis=0).sum())),
     )
@@ -256,7 +280,7 @@ def main(
                 known = tracks / f"{path.stem}.npz" if tracks else None
                 facts = talking_of_file(path, finder, known if known and known.is_file() else None)
                 if facts is None:
-                    talk.print(f"{path}: no face found, left out", highlight=False)
+                    talk.print(f"{path}: no face found, left out", highlight=False, soft_wrap=True, markup=False)
                     continue
                 all_facts.append(facts)
                 if as_lines:

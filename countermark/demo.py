@@ -98,7 +98,7 @@ def run_demo(out: Path, *, clips: int = CLIPS, console: Console | None = None) -
     except OSError as problem:
         raise DemoError(f"cannot make {out}: {problem.strerror}; choose another folder with --out") from problem
     with steps.step("1/5  Forge a small benchmark: portraits of nobody, synthesised speech, signed clips"):
-        folder = forge_benchmark(out / "benchmark", clips)
+        folder = forge_benchmark(out / "benchmark", clips, steps.console.print)
     with steps.step("2/5  Check every clip: credentials first, then the shipped detector"):
         reports = check_all(folder, out)
     with steps.step("3/5  Verify the signed catalog of the whole benchmark"):
@@ -111,14 +111,15 @@ def run_demo(out: Path, *, clips: int = CLIPS, console: Console | None = None) -
     return page
 
 
-def forge_benchmark(folder: Path, clips: int) -> Path:
+def forge_benchmark(folder: Path, clips: int, tell: Callable[[str], None]) -> Path:
     """Make the labelled, signed folder from the embedded portraits and speech."""
-    from forge.dataset import make_dataset
+    from forge.dataset import Request, make_dataset
     from forge.portrait import ForgeError
+    from forge.recipes import tiny
 
     with as_file(files("countermark") / "demo_assets") as assets:
         try:
-            make_dataset("tiny", folder, portraits=assets, speech=assets, limit=clips, workers=2)
+            make_dataset(Request(tiny(), folder, assets, assets, limit=clips, workers=2), notify=tell)
         except ForgeError as problem:
             raise DemoError(str(problem)) from problem
     return folder

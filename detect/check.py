@@ -11,12 +11,13 @@ How the evidence is weighed is written down in `detect.verdict`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detect.detector import DetectError, Detector, Score, Status
 from detect.evidence import evidence_pictures
-from detect.forensics import FileFacts, file_facts
+from detect.forensics import FileFacts, file_facts, holds_manifest
 from detect.report import Report, printable, sha256_of
 from detect.verdict import Policy, decide
 from provenance.credential import Credential, ProvenanceError, Standing, read_credential
@@ -78,9 +79,9 @@ def must_be_readable(path: Path) -> None:
         DetectError: for any other, in one line.
     """
     name = printable(path)
-    if path.is_dir():
-        raise DetectError(f"{name} is a folder; name one file, or use `detect score` for a whole folder")
     try:
+        if path.is_dir():
+            raise DetectError(f"{name} is a folder; name one file, or use `detect score` for a whole folder")
         if not path.exists():
             raise DetectError(f"{name} does not exist; check the spelling")
         if not path.is_file():
@@ -96,17 +97,31 @@ def must_be_readable(path: Path) -> None:
 def credential_of(path: Path, trust: TrustAnchors | None) -> Credential | None:
     """The file's credential; None where no credential can be read in a file of this kind."""
     try:
-        return read_credential(path, trust=trust)
+        credential = read_credential(path, trust=trust)
     except ProvenanceError:
-        # an answer: formats without a place for credentials, and files that are not what their name says
+        # an answer: files that are no media file by their content
         return None
+    if could_not_be_parsed(credential) and not holds_manifest(path):
+        # the reader stumbled over a damaged file; what was never signed cannot be broken
+        told = "the file is damaged, and no trace of a credential is in it"
+        return replace(credential, standing=Standing.ABSENT, validation_codes=(), reasons=(told,))
+    return credential
+
+
+def could_not_be_parsed(credential: Credential) -> bool:
+    """Whether a credential counts as broken only because the reader could not make sense of the file."""
+    return credential.standing is Standing.BROKEN and credential.validation_codes == ("general.error",)
 
 
 def refuse_unreadable(path: Path, score: Score, credential: Credential | None, facts: FileFacts) -> None:
-    """Stop where there is nothing to judge: no picture, no credential, no mark.
+    """Stop where there is nothing to judge: no picture, no credential that can be read, no mark.
 
     A signed file whose pictures are damaged still has a credential to report, and that may be the whole story.
     """
     says_something = credential is not None and credential.standing is not Standing.ABSENT
+    if credential is not None and could_not_be_parsed(credential):
+        says_something = False
     if score.status is Status.UNREADABLE and not says_something and not facts.unsigned_marks:
-        raise DetectError(f"cannot check {printable(path)}: {score.reason}")
+        # a reason that comes from the reader of the file names it already
+        named = str(path) in score.reason
+        raise DetectError(f"cannot check {score.reason if named else f'{path}: {score.reason}'}")

@@ -146,6 +146,110 @@ def score(
         raise typer.Exit(1)
 
 
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a recipe: frame_cpu, frame_gpu or frame_tiny.")
+    ],
+    catalogs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CATALOG...", help="Datasets: catalog.jsonl, a CSV table, or a folder that holds one."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for weights, log and checkpoint.")
+    ],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time for the network; preparing comes on top.")] = 90.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of prepared crops, shared by runs; inside DIR unless given."),
+    ] = None,
+) -> None:
+    """Train a detector on the training split of one or more datasets.
+
+    Prints one JSON object: where the weights are, and their figures on held-out makers and people.
+    """
+    with one_line_errors():
+        _must_exist(catalogs)
+        from detect.corpora.table import read_dataset
+        from detect.recipes import recipe_named
+
+        chosen = recipe_named(recipe)
+        datasets = [read_dataset(path) for path in catalogs]
+        from detect.train import train as run_training
+
+        weights = run_training(
+            chosen, datasets, output, minutes=minutes, resume=resume, seed=seed, cache=cache, say=_say
+        )
+        described = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        typer.echo(json.dumps({"weights": str(weights), **{key: described[key] for key in ("threshold", "figures")}}))
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[
+        str, typer.Argument(metavar="WEIGHTS", help="A .safetensors file of `detect train`, or the word: shipped.")
+    ],
+    catalogs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CATALOG...", help="Datasets: catalog.jsonl, a CSV table, or a folder that holds one."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for scores.jsonl and figures.json.")
+    ] = Path("evaluation"),
+    split: Annotated[str, typer.Option(help="Which split to measure; the word: all.")] = "val",
+) -> None:
+    """Measure a detector: AUC, EER, AP, rates at the threshold, Brier, ECE, with intervals, by maker and by codec.
+
+    Prints the figures as one JSON object; trivial answers (file size, sharpness, colour) stand beside them.
+    """
+    with one_line_errors():
+        _must_exist(catalogs)
+        from detect.corpora.table import read_dataset
+
+        datasets = [read_dataset(path) for path in catalogs]
+        from detect.evaluate import evaluate as run_evaluation
+
+        detector = _detector(None if weights == "shipped" else Path(weights))
+        figures = run_evaluation(detector, datasets, output, split=None if split == "all" else split, say=_say)
+        typer.echo(json.dumps(figures, indent=1))
+
+
+corpora = typer.Typer(name="corpora", help="Read foreign datasets.", no_args_is_help=True)
+app.add_typer(corpora)
+
+
+@corpora.command("list")
+def corpora_list() -> None:
+    """List the layouts that can be read, one JSON object a line."""
+    typer.echo(
+        json.dumps({"layout": "table", "what": "a CSV file beside clips, with at least the columns file and label"})
+    )
+    typer.echo(json.dumps({"layout": "catalog", "what": "catalog.jsonl, as `forge dataset` writes it"}))
+
+
+@corpora.command("import")
+def corpora_import(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The table, or the folder that holds it.")],
+) -> None:
+    """Write catalog.jsonl beside a foreign dataset, so that every other command can use it.
+
+    Prints one JSON object with the number of clips by split and label.
+    """
+    with one_line_errors():
+        _must_exist([dataset])
+        from detect.corpora.table import read_dataset
+
+        root, catalog = read_dataset(dataset)
+        written = catalog.save(root)
+        counts: dict[str, int] = {}
+        for sample in catalog:
+            key = f"{sample.split or 'no split'}/{sample.label}"
+            counts[key] = counts.get(key, 0) + 1
+        typer.echo(json.dumps({"catalog": str(written), "clips": len(catalog), "counts": counts}))
+
+
 def show(report: Report) -> None:
     """Print a report in words on stdout."""
     from rich.console import Console, Group
@@ -190,7 +294,9 @@ def show(report: Report) -> None:
         )
     if report.score.timeline:
         table.add_row("timeline", Text(sparkline([point.probability for point in report.score.timeline])))
-    table.add_row("the file", Text(", ".join(printable(fact.value) for fact in report.facts.facts)))
+    table.add_row(
+        "the file", Text(", ".join(f"{fact.name.lower()} {printable(fact.value)}" for fact in report.facts.facts))
+    )
     out.print(table)
     if report.verdict.finding.value == "no_sign_of_synthesis":
         out.print(Text("This does not mean that it is real.", style="bold"))

@@ -123,8 +123,9 @@ def _picture(track: int, seconds: float, image: UInt8Array, box: Box) -> Evidenc
 
     scene = Image.fromarray(image)
     box = _inside(box, scene.width, scene.height)
-    side = 1.5 * max(box[2] - box[0], box[3] - box[1], 8.0)
-    left, top = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2
+    side = min(1.5 * max(box[2] - box[0], box[3] - box[1], 8.0), scene.width, scene.height)
+    left = min(max(0.0, (box[0] + box[2] - side) / 2), scene.width - side)
+    top = min(max(0.0, (box[1] + box[3] - side) / 2), scene.height - side)
     face = scene.transform(
         (FACE_SIDE, FACE_SIDE), Image.Transform.EXTENT, (left, top, left + side, top + side), Image.Resampling.BICUBIC
     )

@@ -13,17 +13,10 @@ from typing import Any
 
 from detect.detector import DetectError
 from media.clip import MediaError
+from provenance.claims import SourceType
 
 EDGE_BYTES = 4 * 1024 * 1024
 """How much of a file's beginning and of its end is searched for metadata; writers put it in one of the two."""
-
-SYNTHETIC_SOURCE_TYPES = (
-    "trainedAlgorithmicMedia",
-    "compositeWithTrainedAlgorithmicMedia",
-    "compositeSynthetic",
-    "algorithmicMedia",
-)
-"""IPTC digital source types that say "made or altered by an algorithm"."""
 
 GENERATOR_TEXTS = {
     "parameters": "Stable Diffusion web UI",
@@ -48,6 +41,10 @@ XMP_SOURCE_TYPE = re.compile(r"DigitalSourceType[^<]{0,80}?(?:=\s*[\"']|>)\s*([^
 XMP_TOOL = re.compile(r"CreatorTool[^<]{0,20}?(?:=\s*[\"']|>)\s*([^\"'<]{1,200})")
 CHINESE_LABEL = re.compile(rb"AIGC.{0,64}?\{[^{}]{0,400}?Label[\"'&quot;\s:]{1,20}1", re.DOTALL)
 """The implicit label of GB 45438-2025: a JSON object `AIGC` whose `Label` is 1 (generated)."""
+
+
+MANIFEST_TRACES = (b"jumdc2pa", bytes.fromhex("d8fec3d61b0e483c92975828877ec481"))
+"""How a C2PA manifest store begins in every format, and the `uuid` box that holds it in mp4."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def metadata_marks(content: bytes) -> tuple[str, ...]:
         xmp = packet.group().decode("utf-8", "replace")
         for found in XMP_SOURCE_TYPE.finditer(xmp):
             kind = found.group(1).rstrip("/").rsplit("/", 1)[-1]
-            if kind in SYNTHETIC_SOURCE_TYPES:
+            if any(kind == known.value and known.is_synthetic for known in SourceType):
                 marks.append(f'Its XMP metadata names the digital source type "{kind}".')
         for found in XMP_TOOL.finditer(xmp):
             if GENERATOR_NAMES.search(found.group(1)):
@@ -112,6 +109,23 @@ def metadata_marks(content: bytes) -> tuple[str, ...]:
     if CHINESE_LABEL.search(content):
         marks.append('It carries the label "AIGC" of GB 45438-2025: generated.')
     return tuple(dict.fromkeys(marks))
+
+
+def holds_manifest(path: Path) -> bool:
+    """Whether a file shows any trace of a C2PA manifest, readable or not.
+
+    Raises:
+        OSError: where the file cannot be read.
+    """
+    carried = b""
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            # a trace may lie across two pieces
+            window = carried + piece
+            if any(trace in window for trace in MANIFEST_TRACES):
+                return True
+            carried = window[-16:]
+    return False
 
 
 def in_bytes(count: int) -> str:

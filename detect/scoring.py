@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,6 +34,9 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".m
 OTHER_SUFFIXES = frozenset((".wmv", ".flv", ".ogv", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | OTHER_SUFFIXES | {".avif", ".mts"}
 """What is picked up from a folder; a file that is named itself is scored whatever its name."""
+
+LINE_START = '{"file": '
+"""How every line begins; a torn last line that begins otherwise is somebody else's file."""
 
 DetectorFactory = Callable[[], Detector]
 """Makes a detector; must be picklable to be used with more than one worker."""
@@ -123,11 +127,16 @@ def score_files(
 def answer(file: Path, detector: Detector) -> dict[str, Any]:
     """One file's line. Only a broken detector gives the status "error"."""
     model = {"name": detector.facts.name, "version": detector.facts.version, "sha256": detector.facts.sha256}
+    digest: str | None = None
     try:
-        digest: str | None = sha256_of(file)
+        if not file.is_file():
+            # a pipe or a device would be read for ever
+            gone = "it is not a regular file" if os.path.lexists(file) else "it does not exist any more"
+            return _line(file, None, model, None, Status.UNREADABLE.value, gone)
+        digest = sha256_of(file)
         score = detector.score_file(file)
     except OSError as error:
-        digest, score = None, Score.abstain(Status.UNREADABLE, f"it cannot be read: {error.strerror or error}")
+        score = Score.abstain(Status.UNREADABLE, f"it cannot be read: {error.strerror or error}")
     except MediaError as error:
         score = Score.abstain(Status.UNREADABLE, str(error))
     except (DetectError, ValueError, RuntimeError, MemoryError, ArithmeticError, LookupError) as error:
@@ -178,7 +187,7 @@ def read_lines(output: Path) -> list[dict[str, Any]]:
         except ValueError:
             line = None
         if not isinstance(line, dict) or not {"file", "probability", "status"} <= line.keys():
-            if number == len(texts) and not text.endswith("\n"):
+            if number == len(texts) and text.startswith(LINE_START[: len(text)]) and not text.endswith("\n"):
                 break
             raise DetectError(
                 f"{printable(output)}, line {number} is no score; give -o another name, or delete that file"
@@ -317,11 +326,12 @@ class _Worker:
 
 
 def _start_worker(factory: DetectorFactory) -> None:
-    import torch
-
-    # the workers share the cores: one thread each
-    torch.set_num_threads(1)
     _Worker.detector = factory()
+    if "torch" in sys.modules:
+        # the workers share the cores: one thread each
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def _answer_in_worker(file: Path) -> dict[str, Any]:

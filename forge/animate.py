@@ -14,7 +14,7 @@ The steps: declared portrait -> speech -> motion -> frames -> H.264 + AAC -> sig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.framing import cut, square_around
-from forge.methods import Box, Maker, Method, Shot, Take, method_named, opened
-from forge.portrait import Declaration, ForgeError, Portrait, load_portrait
+from forge.methods import Method, Shot, Take, method_named, opened
+from forge.portrait import Declaration, Portrait, load_portrait
 from forge.sealing import TOOL, check_target, film_and_sign, synthetic_source_type
 from forge.voice import Speech, load_speech, spoken
 from media.clip import Clip, Waveform, frames_for
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from provenance.credential import Credential
 
 UInt8Array = NDArray[np.uint8]
-
-FRAMING_FACTOR = 4.0
-"""A single portrait keeps its own framing unless its face is smaller than this part of the picture."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +68,13 @@ class Made:
         }
 
 
-def animate(portrait: Portrait, speech: Waveform, *, method: str = "mesh", shot: Shot | None = None) -> Clip:
+def animate(portrait: Portrait, speech: Waveform, *, method: Method | str = "mesh", shot: Shot | None = None) -> Clip:
     """A portrait that says the speech, in memory. Nothing of it is signed: to keep it, use `animate_to_file`.
 
     Args:
         portrait: who speaks, declared.
         speech: what is said; any rate, any channels.
-        method: a name in `METHODS`.
+        method: a `Method`, or a name in `METHODS`.
         shot: size, frame rate and controls.
 
     Raises:
@@ -86,8 +82,8 @@ def animate(portrait: Portrait, speech: Waveform, *, method: str = "mesh", shot:
     """
     shot = shot or Shot()
     sound = spoken(speech)
-    with opened(method_named(method)) as maker:
-        take = maker.film(framed(portrait, maker, shot.size), sound, shot)
+    with opened(method_named(method) if isinstance(method, str) else method) as maker:
+        take = maker.film(portrait, sound, shot)
         frames = np.stack(list(counted(take, sound, shot.fps)))
     return Clip(frames, shot.fps, sound)
 
@@ -112,7 +108,7 @@ def animate_to_file(
         speech: a sound file, or a video whose sound is taken.
         out: the mp4 to make.
         declaration: why the picture may be animated; None asks the picture's own credentials.
-        method: a loaded `Method` or a name in `METHODS`.
+        method: a `Method`, or a name in `METHODS`.
         shot: size, frame rate and controls.
         overwrite: replace `out` when it exists.
         crf: x264 quality, 18 = visually lossless.
@@ -129,7 +125,7 @@ def animate_to_file(
     said = load_speech(speech)
     facts = _facts(who, said, shot, method, crf)
     with opened(method) as maker:
-        take = maker.film(framed(who, maker, shot.size), said.sound, shot)
+        take = maker.film(who, said.sound, shot)
         frames = _told(counted(take, said.sound, shot.fps), take.motion.length, on_frame)
         claim = _claim(who, said, facts, out.name)
         sealed = film_and_sign(frames, said.sound, out, claim, shot=shot, crf=crf, notify=notify)
@@ -144,25 +140,6 @@ def animate_to_file(
         declaration=who.declaration,
         credential=sealed.credential,
     )
-
-
-def framed(portrait: Portrait, maker: Maker, size: int, factor: float = FRAMING_FACTOR) -> Portrait:
-    """The portrait cut to a square around its face and resized to (size, size, 3).
-
-    Raises:
-        ForgeError: when no face is found.
-    """
-    box = maker.find_face(portrait.image)
-    if box is None:
-        raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
-    return cropped(portrait, box, size, factor)
-
-
-def cropped(portrait: Portrait, box: Box, size: int, factor: float) -> Portrait:
-    """The same, with the face box known."""
-    height, width = portrait.image.shape[:2]
-    square = square_around(box, width=width, height=height, factor=factor)
-    return replace(portrait, image=cut(portrait.image, square, size))
 
 
 def counted(take: Take, sound: Waveform, fps: Fraction) -> Iterator[UInt8Array]:

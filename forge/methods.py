@@ -58,7 +58,7 @@ class Take:
     frames: Iterator[UInt8Array]
     """(size, size, 3) uint8 RGB, one for each frame of `motion`."""
     masks: Callable[[], Iterable[NDArray[np.bool_]]] | None = None
-    """(size, size) bool for every frame: which pixels the generator made; None when the method cannot tell."""
+    """(size, size) bool for every frame: the synthesised face, forehead to chin; None when the method cannot tell."""
 
 
 class Maker(Protocol):
@@ -69,7 +69,13 @@ class Maker(Protocol):
         ...
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
-        """Make the portrait, already framed to (size, size, 3), say the speech."""
+        """Make the portrait say the speech, in frames of (size, size, 3).
+
+        A square portrait in which the face has an ordinary share is filmed as it is framed; another one is cropped.
+
+        Raises:
+            ForgeError: when no face is found, or one too small to animate.
+        """
         ...
 
     def close(self) -> None:
@@ -132,9 +138,20 @@ class MeshMaker:
         from forge.mesh.face import MeshFace
         from forge.motion.speech import motion_from_speech
 
+        faces = self._finder.find(portrait.image)
+        if not faces:
+            raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
         motion = motion_from_speech(speech, shot.fps, shot.controls)
-        face = MeshFace.fit(portrait.image, shot.size)
-        return Take(motion, iter(face.render(motion)))
+        try:
+            face = MeshFace.fit(portrait.image, shot.size, face=faces[0])
+        except (ForgeError, ValueError) as error:
+            raise ForgeError(f"{portrait.path}: {error}") from error
+
+        def masks() -> Iterator[NDArray[np.bool_]]:
+            for landmarks in face.truth(motion).landmarks:
+                yield face.masks(landmarks)["face"] > 127
+
+        return Take(motion, face.render(motion), masks)
 
     def close(self) -> None:
         """Free the face networks."""

@@ -100,3 +100,14 @@ def bench_512() -> DatasetRecipe:
 DATASET_RECIPES: Mapping[str, Callable[[], DatasetRecipe]] = MappingProxyType(
     {"tiny": tiny, "small": small, "bench_512": bench_512}
 )
+
+
+def recipe_named(name: str) -> DatasetRecipe:
+    """The dataset recipe of a name.
+
+    Raises:
+        ValueError: for a name that is not in `DATASET_RECIPES`.
+    """
+    if name not in DATASET_RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(DATASET_RECIPES)}, got {name!r}")
+    return DATASET_RECIPES[name]()

@@ -95,9 +95,8 @@ class Sample:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ValueError(f"{name} must be a whole number or None, got {value!r}")
-        for name in ("width", "height"):
-            if (getattr(self, name) or 1) < 1:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            if value is not None and name != "seed" and value < 1:
+                raise ValueError(f"{name} must be positive, got {value}")
         if self.has_sound is not None and not isinstance(self.has_sound, bool):
             raise ValueError(f"has_sound must be true, false or None, got {self.has_sound!r}")
         if self.seconds is not None and not (isinstance(self.seconds, int | float) and 0 <= self.seconds < 1e9):
@@ -156,6 +155,11 @@ def _check_rate(fps: str) -> None:
     """A positive ratio such as 30000/1001."""
     if not isinstance(fps, str) or not re.fullmatch(r"[1-9][0-9]*/[1-9][0-9]*", fps):
         raise ValueError(f'fps must be a ratio such as "25/1", got {fps!r}')
+
+
+def _refuse_constant(name: str) -> float:
+    """NaN and Infinity are no JSON; Python would take them and other readers would not."""
+    raise ValueError(f"{name} is no JSON number")
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ class Catalog:
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = json.loads(line, parse_constant=_refuse_constant)
                 if not isinstance(value, dict):
                     raise ValueError(f"a line must be an object, got {type(value).__name__}")
                 samples.append(Sample.from_json(value))

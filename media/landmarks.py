@@ -221,6 +221,14 @@ def head_pose(
     return pose.astype(np.float32)
 
 
+def head_misfit(landmarks: FloatArray, model: NDArray[np.float64]) -> float:
+    """How far landmarks are from any turned and scaled model head: root mean square in the model's centimetres."""
+    points = np.asarray(landmarks, np.float64)[: len(model)] * [1, -1, -1]
+    scale, turn, shift = weighted_similarity(model, points, np.ones(len(model)))
+    apart = points - (scale * model @ turn.T + shift)
+    return float(np.sqrt((apart**2).sum(axis=1).mean())) / max(scale, 1e-9)
+
+
 def weighted_similarity(
     source: NDArray[np.float64], target: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:

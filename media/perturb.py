@@ -10,7 +10,9 @@ through that encoder and back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -19,7 +21,8 @@ import cv2
 import numpy as np
 
 from media.clip import Clip, MediaError, UInt8Array, Waveform
-from media.video import Encoding, has_encoder, recompressed, slots
+from media.timing import slots
+from media.video import Encoding, has_encoder, recompressed
 
 Level = int | float | str
 
@@ -60,7 +63,7 @@ PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
         "crop": Perturbation((0.95, 0.9, 0.8), "the middle part of this share of each side; the clip gets smaller"),
         "fps": Perturbation((20, 15, 12, 10), "frames a second, by dropping or repeating; changes rate and length"),
         "platform": Perturbation(
-            ("feed", "stories", "messenger", "voice_call"), "resized and re-encoded as a service would", "libx264"
+            ("feed", "stories", "messenger", "video_call"), "resized and re-encoded as a service would", "libx264"
         ),
         "sound_aac": Perturbation((64, 32, 16), "sound as AAC of this many kbit/s; pictures are left alone"),
         "silence": Perturbation(("all",), "sound removed"),
@@ -72,7 +75,8 @@ PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
 class Platform:
     """Typical settings of a kind of service, not of one company; they change with the season."""
 
-    max_side: int
+    max_lines: int
+    """Of the shorter side, the p of 360p."""
     crf: int
     preset: str
     sound_bit_rate: int
@@ -83,8 +87,8 @@ PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
         "feed": Platform(1080, 23, "medium", 128_000),
         "stories": Platform(720, 26, "fast", 96_000),
-        "messenger": Platform(640, 30, "fast", 64_000),
-        "voice_call": Platform(480, 34, "veryfast", 32_000, Fraction(20)),
+        "messenger": Platform(360, 30, "fast", 64_000),
+        "video_call": Platform(240, 34, "veryfast", 32_000, Fraction(20)),
     }
 )
 
@@ -162,7 +166,23 @@ def _vp9(clip: Clip, crf: float) -> Clip:
 
 def _av1(clip: Clip, crf: float) -> Clip:
     level = int(_in_range("av1", crf, 0, 63))
-    return recompressed(clip, Encoding("libsvtav1", {"crf": str(level), "preset": "10", "svtav1-params": "lp=1"}))
+    encoding = Encoding("libsvtav1", {"crf": str(level), "preset": "9", "svtav1-params": "lp=1"})
+    with _quiet_svt():
+        return recompressed(clip, encoding)
+
+
+@contextmanager
+def _quiet_svt() -> Iterator[None]:
+    """SVT writes its greeting to stderr past libav, and listens to nothing but this variable."""
+    before = os.environ.get("SVT_LOG")
+    os.environ["SVT_LOG"] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SVT_LOG"]
+        else:
+            os.environ["SVT_LOG"] = before
 
 
 def _generations(clip: Clip, count: float) -> Clip:
@@ -187,9 +207,9 @@ def _through_platform(clip: Clip, name: str) -> Clip:
     platform = PLATFORMS[name]
     if clip.fps > platform.max_fps:
         clip = _fps(clip, float(platform.max_fps))
-    longer = max(clip.height, clip.width)
-    if longer > platform.max_side:
-        scale = platform.max_side / longer
+    shorter = min(clip.height, clip.width)
+    if shorter > platform.max_lines:
+        scale = platform.max_lines / shorter
         # services write even sides
         width, height = (max(2, 2 * round(side * scale / 2)) for side in (clip.width, clip.height))
         clip = _each(clip, lambda image: _scaled(image, width, height))
@@ -257,13 +277,14 @@ def _noise(clip: Clip, deviation: float, seed: int) -> Clip:
 
 def _bytes(values: np.ndarray) -> UInt8Array:
     """Rounded and clipped to 0..255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: UInt8Array = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _by_table(clip: Clip, curve: np.ndarray) -> Clip:
     """Every value through a curve of 256 entries."""
     table = _bytes(curve)
-    return _each(clip, lambda image: table[image])
+    return _each(clip, lambda image: np.asarray(np.take(table, image), np.uint8))
 
 
 def _brightness(clip: Clip, offset: float) -> Clip:

@@ -4,11 +4,11 @@
     verify_catalog(Path("dataset")).standing     # and .differences names every file that is not as it was signed
 
 Tables and text cannot carry C2PA, so a dataset has this beside the credentials of its clips: an in-toto Statement (v1)
-in a DSSE envelope, signed with the same key as the clips. The statement lists every file of the folder with its SHA-256;
-its subject is the root of a Merkle tree over them (RFC 6962: leaf = SHA-256(0x00 || path || 0x00 || digest), node =
+in a DSSE envelope, signed with the same key. The statement lists every file of the folder with its SHA-256; its subject
+is the root of a Merkle tree over them (RFC 6962: leaf = SHA-256(0x00 || path || 0x00 || digest), node =
 SHA-256(0x01 || left || right), paths in the order of their UTF-8 bytes), so one number stands for the whole dataset.
 
-Files and folders whose names begin with a dot are not part of a dataset: work in progress, editors and locks live there.
+Files and folders whose names begin with a dot are not part of a dataset: work in progress and locks live there.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from provenance.credential import Standing, explain
 from provenance.errors import ProvenanceError
-from provenance.files import sha256_of, sync_folder, write_whole
+from provenance.files import sha256_of, write_whole
 from provenance.identity import Notify, SigningIdentity, development_identity
 from provenance.record import Record, installed_version, now_utc
 from provenance.signatures import sign_bytes, signature_holds
@@ -79,7 +78,7 @@ class CatalogReport:
     difference_count: int = 0
     validation_codes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-    record: Record | None = field(default=None)
+    record: Record | None = None
 
     def to_json(self) -> dict[str, object]:
         """The report as plain JSON values."""
@@ -105,13 +104,8 @@ def merkle_root(files: Mapping[str, str]) -> str:
     >>> merkle_root({}) == hashlib.sha256(b"").hexdigest()
     True
     """
-    ordered = sorted(files, key=lambda path: path.encode("utf-8", "surrogateescape"))
-    level = [
-        hashlib.sha256(
-            b"\x00" + path.encode("utf-8", "surrogateescape") + b"\x00" + bytes.fromhex(files[path])
-        ).digest()
-        for path in ordered
-    ]
+    leaves = sorted((_name_bytes(path), bytes.fromhex(digest)) for path, digest in files.items())
+    level = [hashlib.sha256(b"\x00" + name + b"\x00" + digest).digest() for name, digest in leaves]
     if not level:
         return hashlib.sha256(b"").hexdigest()
     while len(level) > 1:
@@ -121,6 +115,11 @@ def merkle_root(files: Mapping[str, str]) -> str:
         # RFC 6962: an odd one out moves up unchanged; doubling it would let two trees share a root.
         level = paired + ([level[-1]] if len(level) % 2 else [])
     return level[0].hex()
+
+
+def _name_bytes(name: str) -> bytes:
+    """The bytes of a path as the file system has them."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def sign_catalog(
@@ -190,8 +189,6 @@ def verify_catalog(folder: Path, *, trust: TrustAnchors | None = None) -> Catalo
     differences = list(_differences(folder, statement.files, statement.lines))
     if not differences:
         return report
-    from dataclasses import replace
-
     first = differences[0]
     more = f", and {len(differences) - 1} more files differ" if len(differences) > 1 else ""
     return replace(
@@ -218,7 +215,7 @@ def _files_of(folder: Path) -> list[str]:
             raise ProvenanceError(f"{path} is a link that leads out of the dataset; replace it by the file itself")
         if path.is_file():
             found.append(relative.as_posix())
-    return sorted(found, key=lambda name: name.encode("utf-8", "surrogateescape"))
+    return sorted(found, key=_name_bytes)
 
 
 def _digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -348,30 +345,27 @@ def _signed_report(
     signer = verdict.signer
     if verdict.fault is not None:
         return _broken(folder, verdict.fault, explain(verdict.fault))
-    if verdict.list is None:
+    if verdict.vouched_by is None:
         standing, codes = Standing.UNKNOWN_SIGNER, ("signingCredential.untrusted",)
-        reasons = [
-            f"signed by someone who calls himself {signer}",
-            "no trust list that was given vouches for this signer",
-        ]
+        by = "no trust list that was given vouches for this signer, so it could be anyone"
         if DEVELOPMENT_MARK in signer:
-            reasons[1] = "that is a development identity of another machine, which proves nothing about who signed"
+            by = "that is a development identity of another machine, which proves nothing about who signed"
     else:
         standing, codes = Standing.TRUSTED, ("signingCredential.trusted",)
-        by = "the signer is vouched for by the trust list " + verdict.list.name
-        if verdict.list.uri == DEVELOPMENT_URI:
+        by = "the signer is vouched for by the trust list " + verdict.vouched_by.name
+        if verdict.vouched_by.uri == DEVELOPMENT_URI:
             by = "the signer is the development identity of this machine: proof for you, for nobody else"
-        reasons = [f"signed by {signer}", by]
+    who = signer if verdict.vouched_by else f"someone who calls himself {signer}"
     return CatalogReport(
         folder=str(folder),
         standing=standing,
         signer=signer,
-        trust_list=verdict.list.name if verdict.list else None,
+        trust_list=verdict.vouched_by.name if verdict.vouched_by else None,
         files=len(statement.files),
         merkle_root=statement.root,
         stated_utc=statement.created_utc,
         validation_codes=codes,
-        reasons=tuple(reasons),
+        reasons=(f"signed by {who}", by),
         record=statement.record,
     )
 
@@ -451,8 +445,7 @@ def _differences(folder: Path, signed: Mapping[str, str], lines: Sequence[str]) 
     """Every file that is changed, missing or extra, in the order of paths."""
     present = _files_of(folder)
     found = _digests(folder, [name for name in present if name in signed])
-    order: Callable[[str], bytes] = lambda name: name.encode("utf-8", "surrogateescape")  # noqa: E731
-    for name in sorted({*signed, *present}, key=order):
+    for name in sorted({*signed, *present}, key=_name_bytes):
         if name not in signed:
             yield Difference(name, "extra")
         elif name not in found:

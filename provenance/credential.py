@@ -5,41 +5,42 @@
     credential.declares_synthetic  # True, False, or None when it does not say
     credential.reasons             # why, in plain sentences
 
-The rules below each cost somebody data or trust; the code refers to them by number. Rules 1-6, 10 and 12 concern reading
-and are kept here and in `provenance.trust`; rules 3 and 7-11 concern writing and are kept in `provenance.signing`.
+The rules below each cost somebody data or trust; the code refers to them by number. Those about reading are kept here
+and in `provenance.trust`, those about writing in `provenance.signing`.
 
 1. The C2PA library is pinned exactly, and has two doors: its Reader here, its Builder in `provenance.signing`.
 2. A Context is always given: the library's default one fetches manifests from any address that a file names, this
    machine's own included. Remote manifests, OCSP and every host are switched off.
 3. A file is never signed in place, and never left half-written: temporary name, fsync, verify, replace.
 4. The accepted key usages are stated; without them an official certificate reads as invalid.
-5. A tampered ingredient leaves the whole file "Trusted" with an empty list of failures: faults of ingredients are collected
-   here, through every level, and shown as `ingredient:<code>`.
+5. A tampered ingredient leaves the whole file "Trusted" with an empty list of failures: faults of ingredients are
+   collected here, through every level, and shown as `ingredient:<code>`.
 6. The library accepts time-stamp and identity authorities as signers of credentials. Every list has its own URI, and
    TRUSTED needs the one that matched to be a list of credential signers.
 7. Signing a signed file without naming it as parent silently drops its history: it becomes the parent.
 8. Ingredients without credentials carry no digest of the file: SHA-256 of each goes into our own assertion.
-9. Assertions are marked `created`, or they are not attributed to the signer. When we read, a claim "recorded by a camera"
-   counts only when it is attributed.
+9. Assertions are marked `created`, or they are not attributed to the signer. When we read, "recorded by a camera"
+   counts only where it is attributed.
 10. The hash has holes ('free' boxes, the ftyp brand, padding): the SHA-256 of the whole file is part of every answer.
 11. An exception in a signing callback comes out as "signature invalid": the real one is kept and raised.
-12. Invalid / Valid / Trusted is not our answer yet: a Valid file may come from anybody, and "no manifest" is an exception.
+12. Invalid / Valid / Trusted is not our answer yet: a Valid file may come from anybody, and no manifest at all is an
+    exception.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, SourceType
 from provenance.errors import ProvenanceError as ProvenanceError
+from provenance.files import sha256_of_stream
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
 from provenance.record import Record
 from provenance.trust import DEVELOPMENT_MARK, DEVELOPMENT_URI, EXTENDED_KEY_USAGES, TrustAnchors
@@ -56,7 +57,7 @@ class Standing(StrEnum):
     ABSENT = "absent"
     """None in the file. Says nothing about the content."""
     BROKEN = "broken"
-    """There is one, and the file or the credential was changed, or it cannot be checked. Nothing in it can be believed."""
+    """Something was changed after signing, or cannot be checked. Nothing in it can be believed."""
     UNKNOWN_SIGNER = "unknown_signer"
     """Intact, but nobody on our lists vouches for the signer: it could be anyone."""
     TRUSTED = "trusted"
@@ -70,7 +71,7 @@ class Action:
     name: str
     """`c2pa.created`, `c2pa.edited` ..."""
     source_type: str | None = None
-    """Identifier of the digital source type."""
+    """Digital source type, its short name where known."""
     when: str | None = None
     tool: str | None = None
     description: str | None = None
@@ -96,7 +97,7 @@ class CredentialIngredient:
     @property
     def is_faulty(self) -> bool:
         """Whether something worse than an unknown signer was recorded."""
-        return any(not code.endswith("credential.untrusted") and code not in _UNTRUSTED for code in self.faults)
+        return any(code not in _UNTRUSTED for code in self.faults)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +159,34 @@ class Credential:
             "explanations": dict(self.explanations),
         }
 
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Credential:
+        """Read what `to_json` wrote; for answers that come from another process of ours.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        try:
+            return cls(
+                **{name: facts[name] for name in _PLAIN_FIELDS},
+                standing=Standing(facts["standing"]),
+                source_types=tuple(facts["source_types"]),
+                validation_codes=tuple(facts["validation_codes"]),
+                reasons=tuple(facts["reasons"]),
+                record=Record.from_json(facts["record"]) if facts["record"] else None,
+                actions=tuple(_action_from(one) for one in facts["actions"]),
+                ingredients=tuple(_ingredient_from(one) for one in facts["ingredients"]),
+                explanations=dict(facts["explanations"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is not a reading of a credential: {error}") from error
+
 
 def read_credential(path: Path, *, trust: TrustAnchors | None = None) -> Credential:
     """Read and judge the credential of a file, without any network access.
 
-    The steps: open it once; see by content what it is; read the manifest with strict settings; let the validation codes,
-    and the list that matched, decide the standing; take the digest of the same open file.
+    The steps: open it once; see by content what it is; take its digest; read the manifest with strict settings; let the
+    validation codes, and the list that matched, decide the standing.
 
     Args:
         path: picture, video or sound, of any name.
@@ -175,12 +198,20 @@ def read_credential(path: Path, *, trust: TrustAnchors | None = None) -> Credent
     Raises:
         ProvenanceError: when there is no such file, or it is no kind of media file.
     """
-    trust = TrustAnchors.default() if trust is None else trust
+    return _read(path, TrustAnchors.default() if trust is None else trust, with_digest=True)
+
+
+def standing_of(path: Path, *, trust: TrustAnchors) -> Standing:
+    """The standing alone: quicker than `read_credential` for large files without credentials, which are not hashed."""
+    return _read(path, trust, with_digest=False).standing
+
+
+def _read(path: Path, trust: TrustAnchors, *, with_digest: bool) -> Credential:
     try:
         with _open(path) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ProvenanceError(f"{path} is not a regular file; give a picture, video or sound file")
-            return _read_open_file(path, stream, trust)
+            return _read_open_file(path, stream, trust, with_digest)
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -190,13 +221,13 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
 
 
-def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors) -> Credential:
+def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors, with_digest: bool) -> Credential:
     head = stream.read(SNIFF_BYTES)
     mime = sniff_format(head)
     if mime is None:
         what = "is empty" if not head else "is not a picture, video or sound file"
         raise ProvenanceError(f"{path} {what}, so it cannot carry credentials; give the media file itself")
-    digest = _sha256_of(stream)
+    digest = sha256_of_stream(stream) if with_digest else ""
     if mime not in READABLE:
         reason = f"{spoken(mime)} cannot carry embedded Content Credentials"
         return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=(reason,))
@@ -204,13 +235,8 @@ def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors) -> Creden
     return _judge(path, digest, mime, _manifest_store(stream, mime, trust), trust)
 
 
-def _sha256_of(stream: BinaryIO) -> str:
-    stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def strict_settings(trust: TrustAnchors, *, decode_identities: bool = True) -> dict[str, object]:
-    """Settings for every Context of ours: no network (rule 2), stated key usages (rule 4), one URI per list (rule 6)."""
+def strict_settings(trust: TrustAnchors) -> dict[str, object]:
+    """Settings of every Context: no network (rule 2), stated key usages (rule 4), one URI for each list (rule 6)."""
     usages = "\n".join(EXTENDED_KEY_USAGES) + "\n"
     return {
         "version": 1,
@@ -229,7 +255,7 @@ def strict_settings(trust: TrustAnchors, *, decode_identities: bool = True) -> d
             # We read back what was written to disk, which is the stronger check.
             "verify_after_sign": False,
         },
-        "core": {"allowed_network_hosts": [], "decode_identity_assertions": decode_identities},
+        "core": {"allowed_network_hosts": []},
         "builder": {"thumbnail": {"enabled": False}},
     }
 
@@ -285,14 +311,16 @@ def _judge(path: Path, digest: str, mime: str, store: _Store, trust: TrustAnchor
             reasons=reasons,
             explanations={"general.error": store.fault},
         )
-    reasons = (
-        "the file carries no Content Credentials: it never had any, or they were stripped; this says nothing either way",
-    )
+    why = "it never had any, or they were stripped; this says nothing either way"
     if store.remote is not None:
-        reasons = (
-            f"the file carries no Content Credentials itself; it points to some at {store.remote}, which were not fetched",
-        )
-    return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=reasons)
+        why = f"it points to some at {store.remote}, which were not fetched"
+    return Credential(
+        file=str(path),
+        sha256=digest,
+        standing=Standing.ABSENT,
+        format=mime,
+        reasons=(f"the file carries no Content Credentials: {why}",),
+    )
 
 
 def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any], trust: TrustAnchors) -> Credential:
@@ -330,8 +358,6 @@ def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any],
         ingredients=ingredients,
         explanations=_explanations(results),
     )
-    from dataclasses import replace
-
     return replace(credential, reasons=tuple(_reasons(credential, believed.uri if believed else None)))
 
 
@@ -395,9 +421,7 @@ def _level(
                 sha256=digests.get((relationship, title)),
                 signer=_signer(_table(own.get("signature_info"))),
                 faults=tuple(_recorded_faults(one)),
-                source_types=tuple(
-                    dict.fromkeys(_short(action.source_type) for action in actions if action.source_type)
-                ),
+                source_types=_types_of(actions),
                 actions=actions,
                 ingredients=_level(own, manifests, _sources_of(own), budget, (*above, label)) if deeper else (),
             )
@@ -451,7 +475,7 @@ def _actions(manifest: Mapping[str, Any]) -> tuple[Action, ...]:
             found.append(
                 Action(
                     name=_text(one.get("action")) or "unnamed",
-                    source_type=source_type,
+                    source_type=_short(source_type) or None,
                     when=_optional_text(one.get("when")),
                     tool=_optional_text(tool),
                     description=_optional_text(one.get("description")),
@@ -468,8 +492,12 @@ def _short(uri: str | None) -> str:
 
 def _stated_types(actions: tuple[Action, ...], ingredients: tuple[CredentialIngredient, ...]) -> tuple[str, ...]:
     """Source types of the file itself and of everything still visible in it."""
-    own = [_short(action.source_type) for action in actions if action.source_type]
-    return tuple(dict.fromkeys([*own, *(kind for one in _visible(ingredients) for kind in one.source_types)]))
+    visible = (kind for one in _visible(ingredients) for kind in one.source_types)
+    return tuple(dict.fromkeys([*_types_of(actions), *visible]))
+
+
+def _types_of(actions: tuple[Action, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(action.source_type for action in actions if action.source_type))
 
 
 def _visible(ingredients: tuple[CredentialIngredient, ...]) -> Iterator[CredentialIngredient]:
@@ -481,7 +509,7 @@ def _visible(ingredients: tuple[CredentialIngredient, ...]) -> Iterator[Credenti
 
 
 def _declares_synthetic(actions: tuple[Action, ...], ingredients: tuple[CredentialIngredient, ...]) -> bool | None:
-    """True when anything in the chain says synthetic; False when the file itself says that it was recorded."""
+    """True when anything still visible is said to be synthetic; False when all that is said is "recorded"."""
     stated = _stated_types(actions, ingredients)
     kinds = [kind for kind in SourceType if kind.value in stated]
     if any(kind.is_synthetic for kind in kinds):
@@ -596,7 +624,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "claimSignature.outsideValidity": "it was signed outside the validity of the signer's certificate",
     "signingCredential.untrusted": "no trust list that was given vouches for the signer",
     "signingCredential.invalid": "the signer's certificate is not one that may sign credentials",
-    "signingCredential.expired": "the signer's certificate has expired, and no trusted time-stamp shows that it signed before",
+    "signingCredential.expired": "the signer's certificate has expired, and no trusted time-stamp proves an older date",
     "signingCredential.revoked": "the signer's certificate was revoked",
     "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "timeStamp.mismatch": "the time-stamp belongs to something else",
@@ -623,7 +651,7 @@ def explain(code: str) -> str:
 def _action_json(action: Action) -> dict[str, object]:
     facts = {
         "action": action.name,
-        "source_type": _short(action.source_type) or None,
+        "source_type": action.source_type,
         "when": action.when,
         "tool": action.tool,
         "description": action.description,
@@ -643,6 +671,44 @@ def _ingredient_json(one: CredentialIngredient) -> dict[str, object]:
         "actions": [_action_json(action) for action in one.actions],
         "ingredients": [_ingredient_json(deeper) for deeper in one.ingredients],
     }
+
+
+_PLAIN_FIELDS: Final = (
+    "file",
+    "sha256",
+    "format",
+    "signer",
+    "trust_list",
+    "declares_synthetic",
+    "title",
+    "claim_generator",
+    "signed_at",
+    "forbids_training",
+)
+
+
+def _action_from(facts: Mapping[str, Any]) -> Action:
+    return Action(
+        name=facts["action"],
+        source_type=facts.get("source_type"),
+        when=facts.get("when"),
+        tool=facts.get("tool"),
+        description=facts.get("description"),
+    )
+
+
+def _ingredient_from(facts: Mapping[str, Any]) -> CredentialIngredient:
+    return CredentialIngredient(
+        title=facts["title"],
+        relationship=facts["relationship"],
+        format=facts["format"],
+        sha256=facts["sha256"],
+        signer=facts["signer"],
+        faults=tuple(facts["faults"]),
+        source_types=tuple(facts["source_types"]),
+        actions=tuple(_action_from(one) for one in facts["actions"]),
+        ingredients=tuple(_ingredient_from(one) for one in facts["ingredients"]),
+    )
 
 
 # A stranger wrote what the library reports: every value is checked for its kind before it is used.

@@ -6,8 +6,11 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from provenance.errors import ProvenanceError
+
+BLOCK_BYTES: Final = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
@@ -18,9 +21,18 @@ def sha256_of(path: Path) -> str:
     """
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return sha256_of_stream(stream)
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def sha256_of_stream(stream: BinaryIO) -> str:
+    """SHA-256 of everything in an open file, from its beginning, hex; leaves the position at the end."""
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while block := stream.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

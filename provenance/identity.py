@@ -4,9 +4,9 @@
     identity = SigningIdentity.from_files(Path("chain.pem"), Path("key.pem"))
     identity = SigningIdentity.from_callback(ask_the_token, chain_pem=..., algorithm="es256")
 
-A development identity proves that a file is unchanged since this user signed it, and nothing about who the user is: every
-certificate of it says so in its organisation. Its authority is root -> issuing CA -> signer. The root's key is thrown away
-once it has signed the issuing CA; the issuing CA renews the signer when that is about to expire.
+A development identity proves that a file is unchanged since this user signed it, and nothing about who the user is:
+every certificate of it says so in its organisation. Its chain is root -> issuing CA -> signer. The root's key is thrown
+away once it has signed the issuing CA; the issuing CA renews the signer when that is about to expire.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class SigningIdentity:
         algorithm: str = "es256",
         time_stamp_url: str | None = None,
     ) -> SigningIdentity:
-        """An identity whose key lives elsewhere: a token, a key service. What the callback raises reaches the caller."""
+        """An identity whose key lives elsewhere: in a token or key service. The caller gets what it raises."""
         return cls(chain_pem, algorithm, callback=callback, time_stamp_url=time_stamp_url)
 
     def certificates(self) -> list[Certificate]:
@@ -230,8 +230,8 @@ def _renew_when_due(folder: Path, say: Notify) -> None:
         return
     if not (folder / ISSUER_KEY).is_file():
         raise ProvenanceError(
-            f"the signing certificate in {folder} ends on {leaf.not_valid_after_utc:%Y-%m-%d} and its issuing key is gone; "
-            f"move the folder away and a new identity will be made"
+            f"the certificate in {folder} ends on {leaf.not_valid_after_utc:%Y-%m-%d} and the key to renew it is gone; "
+            "move the folder away and a new identity will be made"
         )
     renew(folder)
     say(f"renewed the development signing certificate in {folder}, which ended on {leaf.not_valid_after_utc:%Y-%m-%d}")

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Final
 
 SCHEMA: Final = 1
@@ -27,6 +26,9 @@ def now_utc() -> str:
 
 def installed_version() -> str:
     """Version of the installed package; `0+source` for a bare checkout."""
+    # Imported here: it is slow, and every command line imports this module.
+    from importlib import metadata
+
     try:
         return metadata.version("countermark")
     except metadata.PackageNotFoundError:

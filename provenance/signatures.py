@@ -21,10 +21,7 @@ def sign_bytes(identity: SigningIdentity, message: bytes) -> bytes:
         ProvenanceError: when what came back does not fit the identity's certificate. What a callback raises is raised.
     """
     public_key = identity.certificates()[0].public_key()
-    if identity.callback is not None:
-        signature = identity.callback(message)
-    else:
-        signature = _sign_with_key(identity, message)
+    signature = identity.callback(message) if identity.callback else _sign_with_key(identity, message)
     for candidate in (signature, _der_of(signature, identity.algorithm)):
         if candidate is not None and signature_holds(public_key, candidate, message):
             return candidate

@@ -20,7 +20,7 @@ from provenance.attestation import CatalogReport as CatalogReport
 from provenance.attestation import sign_catalog as sign_catalog
 from provenance.attestation import verify_catalog as verify_catalog
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, Claim
-from provenance.credential import Credential, Standing, read_credential, strict_settings
+from provenance.credential import Credential, Standing, read_credential, standing_of, strict_settings
 from provenance.errors import ProvenanceError
 from provenance.files import sha256_of, sync_folder
 from provenance.formats import SIGNABLE, SNIFF_BYTES, SUFFIXES, sniff_format, spoken
@@ -97,9 +97,7 @@ def _signable(source: Path, destination: Path) -> str:
         raise ProvenanceError(f"cannot sign {source}: it is {what}; mp4, mov, png, jpg, webp and wav can be signed")
     named = SUFFIXES.get(destination.suffix.lower())
     if named is not None and named != mime and {named, mime} != {"video/mp4", "video/quicktime"}:
-        raise ProvenanceError(
-            f"{destination} is named like {spoken(named)}, but {source} is {spoken(mime)}; change the name"
-        )
+        raise ProvenanceError(f"{source} is {spoken(mime)}, but {destination} is named like {spoken(named)}; rename it")
     if destination.is_dir():
         raise ProvenanceError(f"{destination} is a folder; give the name of the signed file")
     if not destination.parent.is_dir():
@@ -122,7 +120,7 @@ def _sniff(path: Path) -> str | None:
 
 def _parent_of(source: Path, claim: Claim, trust: TrustAnchors, over_broken: bool) -> Path | None:
     """The earlier version that the manifest must name, so that history is kept (rule 7)."""
-    standing = read_credential(source, trust=trust).standing
+    standing = standing_of(source, trust=trust)
     if standing is Standing.BROKEN and not over_broken:
         raise ProvenanceError(
             f"{source} carries a broken credential, and signing it would vouch for a changed file; "
@@ -194,9 +192,8 @@ def _definition(claim: Claim, parts: tuple[_Part, ...], destination: Path, *, is
         ]
     assertions = [_assertion("c2pa.actions.v2", {"actions": actions, "allActionsIncluded": True})]
     if claim.do_not_train:
-        assertions.append(
-            _assertion(TRAINING_LABEL, {"entries": {use: {"use": "notAllowed"} for use in _TRAINING_USES}})
-        )
+        forbidden = {use: {"use": "notAllowed"} for use in _TRAINING_USES}
+        assertions.append(_assertion(TRAINING_LABEL, {"entries": forbidden}))
     if record or parts:
         assertions.append(_assertion(RECORD_LABEL, facts))
     return {
@@ -284,7 +281,7 @@ def _signer(identity: SigningIdentity, remembered: list[BaseException]) -> Signe
     def sign(message: bytes) -> bytes:
         try:
             return ask(message)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again, whatever it is, once the library has returned
             remembered.append(error)
             return b""
 

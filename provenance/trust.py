@@ -2,9 +2,9 @@
 
     trust = TrustAnchors.default(extra=[Path("newsroom-ca.pem")])
 
-Trust is an argument, never a setting of the process. Rules of `provenance.credential` that are kept here:
-rule 4 (the accepted key usages are always stated) and rule 6 (every list has its own URI, its purpose is remembered, and
-a PEM file without a usable authority is refused, because the C2PA library ignores garbage silently).
+Trust is an argument, never a setting of the process. Two rules of `provenance.credential` are kept here: rule 4 (the
+accepted key usages are always stated) and rule 6 (every list has its own URI, its purpose is remembered, and a PEM file
+without a usable authority is refused, because the C2PA library ignores garbage silently).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class ChainVerdict:
 
     signer: str
     """Name and organisation of its first certificate."""
-    list: TrustList | None = None
+    vouched_by: TrustList | None = None
     """The list that vouches for it; None for an unknown signer."""
     fault: str | None = None
     """C2PA status code of what is wrong with the chain itself."""
@@ -183,8 +183,8 @@ def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datet
         if entry.purpose != "manifest":
             continue
         for anchor in entry.certificates():
-            if anchor == last and len(chain) > 1 or _issued(last, anchor, len(chain) - 1, moment):
-                return ChainVerdict(signer, list=entry)
+            if (anchor == last and len(chain) > 1) or _issued(last, anchor, len(chain) - 1, moment):
+                return ChainVerdict(signer, vouched_by=entry)
     return ChainVerdict(signer)
 
 

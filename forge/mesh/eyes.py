@@ -3,15 +3,15 @@
     eyes = cut_eyes(image, head)
     draw_eyes(frame, eyes, placed, pose, gaze_degrees)     # in place
 
-An iris is cut out once, completed where lids hide it, and the white behind it is continued; then white and iris are drawn
-behind the lid opening of each frame.
+An iris is cut out once, completed where lids hide it, and the white behind it is continued; then white and iris are
+drawn behind the lid opening of each frame.
 
 Axes: frame pixels; images are float32 RGB in [0, 255].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,8 +28,8 @@ UInt8Array = NDArray[np.uint8]
 
 BALL = 2.05
 """Radius of an eyeball over that of its iris (12 to 5.9 millimetres)."""
-DEAD_ZONE = 7.0
-"""Degrees: a portrait that looks nearly into the camera is taken to look into it."""
+DEAD_ZONE = 10.0
+"""Degrees: a portrait that looks nearly into the camera is taken to look into it; more so when its head is turned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +64,15 @@ def cut_eyes(image: FloatArray, head: Head) -> tuple[Eye, ...]:
             eyes.append(cut_eye(image, head, ring, iris))
     if len(eyes) == 2:  # both look the same way: two measurements of one gaze
         look = (eyes[0].look + eyes[1].look) / 2
-        eyes = [Eye(**{**eye.__dict__, "look": beyond_dead_zone(look)}) for eye in eyes]
-    return tuple(eyes)
+        eyes = [replace(eye, look=look) for eye in eyes]
+    turned = float(np.degrees(np.arccos(np.clip(head.turn[2, 2], -1, 1))))
+    return tuple(replace(eye, look=beyond_dead_zone(eye.look, DEAD_ZONE + 0.35 * turned)) for eye in eyes)
 
 
-def beyond_dead_zone(look: Array) -> Array:
+def beyond_dead_zone(look: Array, zone: float) -> Array:
     """A measured gaze without its noise: nothing within the dead zone, at most 20 degrees."""
     size = float(np.linalg.norm(look))
-    return look * (min(max(size - DEAD_ZONE, 0.0), 20.0) / max(size, 1e-6))
+    return look * (min(max(size - zone, 0.0), 20.0) / max(size, 1e-6))
 
 
 def cut_eye(image: FloatArray, head: Head, ring: tuple[int, ...], iris: tuple[int, ...]) -> Eye:
@@ -86,10 +87,11 @@ def cut_eye(image: FloatArray, head: Head, ring: tuple[int, ...], iris: tuple[in
     radius = float(np.linalg.norm(head.source[list(iris[1:]), :2] - centre, axis=1).mean())
     y, x = np.mgrid[y0:y1, x0:x1]
     away = np.hypot(x - centre[0], y - centre[1])
+    radius *= rim(patch, away / radius, inside)
     edge = max(0.7, 0.08 * radius)
     cover = np.clip((radius + edge - away) / (2 * edge), 0, 1).astype(np.float32)
     sure = cv2.erode(inside, np.ones((3, 3), np.uint8)) if width > 20 else inside
-    bare = (sure * (away > radius * 1.12 + 0.5)).astype(np.float32)
+    bare = (sure * (away > radius * 1.2 + 0.8)).astype(np.float32)
     if bare.sum() < 4:
         bare = (inside * (away > radius)).astype(np.float32) + np.float32(1e-4)
     white = fill_from(patch, np.clip(bare, 0, 1), reach=max(0.06 * width, 1.0))
@@ -109,6 +111,20 @@ def cut_eye(image: FloatArray, head: Head, ring: tuple[int, ...], iris: tuple[in
     return Eye(ring, (x0, y0), white, full.astype(np.float32), cover, middle, ball, look, height)
 
 
+def rim(patch: FloatArray, away: Array, inside: FloatArray) -> float:
+    """Where the iris ends, in measured radii: the steepest rise from dark to white. Drawn eyes have large irises."""
+    grey = patch.mean(axis=-1)
+    ticks = np.arange(0.6, 1.7, 0.1)
+    seen = [(inside > 0.8) & (away >= tick) & (away < tick + 0.1) for tick in ticks]
+    if min(int(s.sum()) for s in seen[:6]) < 3:
+        return 1.0
+    level = np.array([np.median(grey[s]) if s.sum() >= 3 else np.nan for s in seen])
+    level = np.where(np.isnan(level), np.nanmax(level), level)
+    rise = level[2:] - level[:-2]
+    best = int(np.argmax(rise))
+    return float(np.clip(ticks[best] + 0.15, 0.9, 1.4)) if rise[best] > 8 else 1.0
+
+
 def radial_mean(patch: FloatArray, away: Array, seen: FloatArray, radius: float) -> FloatArray:
     """(h, w, 3) the mean colour of the seen pixels at each distance from the iris's centre."""
     bins = np.minimum((away / max(radius / 8, 0.5)).astype(int), 63)
@@ -119,7 +135,7 @@ def radial_mean(patch: FloatArray, away: Array, seen: FloatArray, radius: float)
         return patch
     mean = table[known] / weight[known][:, None]
     filled = np.stack([np.interp(np.arange(64), known, mean[:, c]) for c in range(3)], axis=1)
-    return filled[bins].astype(np.float32)
+    return np.asarray(filled[bins], np.float32)
 
 
 def draw_eyes(frame: UInt8Array, eyes: tuple[Eye, ...], placed: Array, pose: RigidPose, gaze: Array) -> None:

@@ -22,16 +22,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.mesh.curves import outline_of, soft_mask
+from forge.mesh.curves import close_over, outline_of, soft_mask
 from forge.mesh.eyes import Eye, cut_eyes, draw_eyes
-from forge.mesh.fit import Head, fit_head
+from forge.mesh.fit import LOWER_INNER, UPPER_INNER, Head, fit_head
 from forge.mesh.mouth import Mouth, draw_mouth, make_mouth
 from forge.mesh.rig import ANCHOR_NAMES
 from forge.mesh.warp import RigidPose, Sheet, flow, make_sheet
-from forge.motion.features import INDEX, Motion
+from forge.motion.features import BLENDSHAPES, INDEX, Motion
 from forge.portrait import ForgeError
 from media.faces import FaceFinder
-from media.landmarks import BLENDSHAPE_NAMES, FACE_OVAL, LIPS_INNER, FaceObservation
+from media.landmarks import BLENDSHAPE_NAMES, FACE_OVAL, LEFT_EYE, LIPS_INNER, RIGHT_EYE, FaceObservation
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
@@ -43,6 +43,8 @@ WANTED_SHARE = 0.46
 """The share that other pictures are cropped to, as far as they go: head, neck and shoulders."""
 MOST_ENLARGED = 3.0
 """Frame pixels per picture pixel: beyond it a small face is rather left small than blown up."""
+LID_FOLLOWS = 0.014
+"""Blink for each degree of a look down."""
 GAZE_SCALE_DEGREES = 30.0
 """Degrees of gaze of one unit in the motion vector."""
 MEDIAN_SIZES = (64, 2048)
@@ -69,6 +71,8 @@ class MeshFace:
     """(S, S, 3) the portrait as it is cropped: the frame of a motion that asks for the portrait's own face."""
     crop: tuple[float, float, float]
     """x0, y0 and side, in pixels of the given picture, of the square that became the frame."""
+    skin: UInt8Array
+    """(S, S, 3) the frame with the openings of mouth and eyes closed over: what the mesh wears."""
     head: Head
     sheet: Sheet
     eyes: tuple[Eye, ...]
@@ -122,6 +126,7 @@ class MeshFace:
         image = frame.astype(np.float32)
         return cls(
             frame=frame,
+            skin=without_openings(image, head),
             crop=(0.0, 0.0, float(size)) if crop is None else crop,
             head=head,
             sheet=make_sheet(head, size),
@@ -141,9 +146,10 @@ class MeshFace:
 
     def draw(self, values: Array) -> UInt8Array:
         """Draw one frame of (70,) motion features, `forge.motion.features.NAMES`."""
-        face, anchors, placed, pose = self._move(values)
+        _, anchors, placed, pose = self._move(values)
+        xy = flow(self.sheet, placed)
         frame = np.asarray(
-            cv2.remap(self.frame, flow(self.sheet, placed), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(self.skin, xy[..., 0], xy[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
             np.uint8,
         )
         draw_eyes(frame, self.eyes, placed, pose, gaze_of(values))
@@ -175,10 +181,26 @@ class MeshFace:
 
     def _move(self, values: Array) -> tuple[Array, Array, Array, RigidPose]:
         """Expressive landmarks and anchors before the head turns, all vertices after it, and the turn."""
-        coefficients = np.clip(values[INDEX["browDownLeft"] : INDEX["tongueOut"] + 1], 0.0, 1.3)
+        coefficients = np.clip(values[BLENDSHAPES], 0.0, 1.3)
+        # lids follow the eyes: a look down half hides behind them, else the eye would stare
+        lids = [INDEX["eyeBlinkLeft"] - BLENDSHAPES.start, INDEX["eyeBlinkRight"] - BLENDSHAPES.start]
+        sunk = LID_FOLLOWS * np.clip(-gaze_of(values)[1], 0, 30)
+        coefficients[lids] = np.minimum(coefficients[lids] + sunk, np.maximum(coefficients[lids], 1.0))
         face, anchors = self.head.posed(coefficients)
         pose = RigidPose.at(self.sheet.pivot, self.head.scale, values[:6])
         return face, anchors, self.sheet.placed(face, self.head.rest, pose), pose
+
+
+def without_openings(image: FloatArray, head: Head) -> UInt8Array:
+    """(S, S, 3) the portrait with its eyes and mouth closed over."""
+    out = image.copy()
+    for ring, is_open in zip((RIGHT_EYE, LEFT_EYE), head.eyes_open, strict=True):
+        if is_open:
+            close_over(out, outline_of(head.source, ring), 0.4 * head.scale, shade=0.75)
+    gap = (head.source[list(LOWER_INNER)] - head.source[list(UPPER_INNER)]) @ head.turn[:, 1]
+    if gap.max() > 0.015 * head.scale:  # else the lips are shut and have their own line
+        close_over(out, outline_of(head.source, LIPS_INNER), 0.5 * head.scale, shade=0.55)
+    return np.asarray(np.clip(out + 0.5, 0, 255), np.uint8)
 
 
 def gaze_of(values: Array) -> Array:

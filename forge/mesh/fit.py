@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import factorized
 
-from forge.mesh.rig import ANCHOR_NAMES, Rig, load_rig
+from forge.mesh.rig import ANCHOR_NAMES, CREASES, SKIN, UPPER_LIDS, Rig, load_rig
 from forge.motion.features import BLENDSHAPE_NAMES
 from media.landmarks import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-SKIN = 468
-"""Landmarks before the ten of the irises."""
 LOWER_INNER, UPPER_INNER = LIPS_INNER[1:10], LIPS_INNER[:10:-1]
 """Inner lip borders without the corners, both from the right corner to the left one."""
 STEADY = (10, 338, 297, 332, 284, 251, 389, 356, 127, 162, 21, 54, 103, 67, 109, 33, 133, 362, 263, 168, 6, 197, 195, 5,
@@ -45,8 +43,12 @@ REMOVED: Mapping[str, float] = {
 one: the rest of a smile is character, and the landmarker sees a little of everything in any face."""
 UNSURE = 0.08
 """Measured coefficients below this are noise."""
+UPPER_SHARE = 0.68
+"""Part of the way that the upper lip goes when parted lips of the picture are closed."""
 LID_MEETING = 0.15
 """Where closed lids meet, from the lower lid (0) to the upper (1)."""
+CREASE_FOLLOWS = 0.12
+"""How far the fold of the upper lid goes with a blink; what lies between it and the lashes is stretched."""
 CLOSED_EYE = 0.55
 """Above this measured blink the eye is closed in the picture: there is no eye to close or to look with."""
 
@@ -72,7 +74,7 @@ class Head:
     anchor_actions: Array
     """(52, 5, 3) displacements of the anchors."""
     seal: Array
-    """(478, 9) how much each landmark follows when one of nine pairs of inner lip points is pushed apart or together."""
+    """(478, 9) how much each landmark follows when one of nine pairs of inner lip points is pushed apart."""
     eyes_open: tuple[bool, bool]
     """Whether the right and the left eye are open in the picture."""
 
@@ -114,8 +116,8 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
         if value > UNSURE:
             rest -= share * value * actions[BLENDSHAPE_NAMES.index(name)]
     links = neighbours(rig.triangles)
-    seal = seal_weights(links)
-    rest = close_lips(rest, seal, turn[:, 1])
+    seal, slide = seal_weights(links)
+    rest = close_lips(rest, seal, slide, turn[:, 1])
     blinks = (float(measured.get("eyeBlinkRight", 0.0)), float(measured.get("eyeBlinkLeft", 0.0)))
     eyes_open = tuple(
         blink < CLOSED_EYE and opening(source, ring) > 0.1
@@ -144,10 +146,13 @@ def similarity(model: Array, picture: Array) -> tuple[float, Array, Array]:
 
 
 def neighbours(triangles: IntArray) -> csr_matrix:
-    """(468, 468) who shares an edge with whom, rows sum to 1."""
+    """(468, 468) who shares an edge with whom, rows sum to 1. A point among the lashes counts as its lid point."""
+    landmark = np.concatenate([np.arange(SKIN), UPPER_LIDS])
+    triangles = landmark[triangles]
     i = np.concatenate([triangles[:, [0, 1, 2]].ravel(), triangles[:, [1, 2, 0]].ravel()])
     j = np.concatenate([triangles[:, [1, 2, 0]].ravel(), triangles[:, [0, 1, 2]].ravel()])
-    links = csr_matrix((np.ones(len(i)), (i, j)), shape=(SKIN, SKIN))
+    apart = i != j
+    links = csr_matrix((np.ones(apart.sum()), (i[apart], j[apart])), shape=(SKIN, SKIN))
     links.data[:] = 1.0
     return diags(1.0 / np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1.0)) @ links
 
@@ -168,23 +173,30 @@ def spread(links: csr_matrix, fixed: Sequence[int], values: Array, decay: float)
     return out
 
 
-def seal_weights(links: csr_matrix) -> Array:
-    """(478, 9) displacement of every landmark along "down" when pair k of the inner lips is pushed apart by 2."""
+def seal_weights(links: csr_matrix) -> tuple[Array, Array]:
+    """Displacement of every landmark along "down" by each of nine pairs of inner lip points, twice (478, 9).
+
+    Returns:
+        For a pair that is pushed apart by 2; for a pair that moves down together by 1.
+    """
     pairs = len(LOWER_INNER)
     corners = [LIPS_INNER[0], LIPS_INNER[10], LIPS_OUTER[0], LIPS_OUTER[10]]
     fixed = [*LOWER_INNER, *UPPER_INNER, *corners]
-    values = np.zeros((len(fixed), pairs))
-    values[:pairs] = np.eye(pairs)
-    values[pairs : 2 * pairs] = -np.eye(pairs)
-    return spread(links, fixed, values, decay=0.06)
+    apart = np.zeros((len(fixed), pairs))
+    apart[:pairs] = np.eye(pairs)
+    together = np.abs(apart)
+    apart[pairs : 2 * pairs] = -np.eye(pairs)
+    together[pairs : 2 * pairs] = np.eye(pairs)
+    return spread(links, fixed, apart, decay=0.06), spread(links, fixed, together, decay=0.06)
 
 
-def close_lips(rest: Array, seal: Array, down: Array) -> Array:
-    """Move the lips of a face until they just meet, most of the way by the lower one."""
+def close_lips(rest: Array, seal: Array, slide: Array, down: Array) -> Array:
+    """Move the lips of a face until they just meet, most of the way by the upper one, as after a smile."""
     lower, upper = list(LOWER_INNER), list(UPPER_INNER)
     gap = (rest[lower] - rest[upper]) @ down
-    out = rest + (seal @ (-gap / 2))[:, None] * down
-    # what is left beside the vertical (the landmarker's two borders differ in x and z) is halved as well
+    by = slide @ (np.clip(gap, 0.0, None) * (UPPER_SHARE - 0.5)) - seal @ (gap / 2)
+    out = rest + by[:, None] * down
+    # the landmarker's two borders differ a little beside the vertical as well
     middle = (out[lower] + out[upper]) / 2
     out[lower], out[upper] = middle, middle
     return out
@@ -205,8 +217,10 @@ def blink_action(rest: Array, ring: Sequence[int], links: csr_matrix) -> Array:
     across = np.linspace(-1, 1, len(lower))
     line = np.stack([np.polyval(np.polyfit(across, column, 2), across) for column in meeting.T], axis=1)
     meeting = 0.5 * meeting + 0.5 * line
-    values = np.concatenate([meeting - rest[lower], meeting - rest[upper], np.zeros((2, 3))])
-    return spread(links, [*lower, *upper, ring[0], ring[8]], values, decay=0.6)
+    creases = [CREASES[UPPER_LIDS.index(point)] for point in upper]
+    down = meeting - rest[upper]
+    values = np.concatenate([meeting - rest[lower], down, CREASE_FOLLOWS * down, np.zeros((2, 3))])
+    return spread(links, [*lower, *upper, *creases, ring[0], ring[8]], values, decay=0.6)
 
 
 def place_anchors(

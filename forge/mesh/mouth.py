@@ -31,7 +31,7 @@ DETAIL = 360
 UPPER_TEETH = (0.096, 0.073, 0.082, 0.072, 0.07)
 """Widths from the middle outwards, rig units: incisors, canine, premolars."""
 LOWER_TEETH = (0.058, 0.063, 0.073, 0.073, 0.07)
-UPPER_DROP, LOWER_RISE = 0.022, 0.004
+UPPER_DROP, LOWER_RISE = 0.04, -0.012
 """How far the upper teeth reach below the closed lips' line and the lower teeth above it, rig units."""
 
 
@@ -43,6 +43,8 @@ class Layer:
     """(h, w, 4)."""
     centre: tuple[float, float]
     """Pixel of the layer that lies on its anchor."""
+    axes: Array
+    """(2, 3) frame pixels by which a step to the right and a step down in the layer move, on the unturned head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,10 @@ class Mouth:
     """Everything behind one portrait's lips."""
 
     upper: Layer
+    own: Layer | None
+    """The teeth that the portrait shows itself, in front of the painted ones."""
+    own_place: Array
+    """(3,) where they are."""
     lower: Layer
     tongue: Layer
     dark: FloatArray
@@ -58,8 +64,6 @@ class Mouth:
     """(3,) middle of the closed lips in the picture."""
     unit: float
     """Frame pixels of one rig unit."""
-    detail: float
-    """Layer pixels of one rig unit."""
     axes: Array
     """(3, 3) the head's own axes in the picture."""
 
@@ -67,14 +71,18 @@ class Mouth:
 def make_mouth(image: FloatArray, head: Head) -> Mouth:
     """Paint the layers for an (S, S, 3) portrait."""
     tooth, flesh = tooth_colour(image, head), lip_colour(image, head)
+    own = own_teeth(image, head)
+    if own is not None:
+        shown = own.picture[own.picture[..., 3] > 0.9][:, :3]
+        grey = shown.mean(axis=1)
+        tooth = shown[(grey >= np.quantile(grey, 0.5)) & (grey <= np.quantile(grey, 0.9))].mean(axis=0)
     lips = [*LOWER_INNER, *UPPER_INNER]
-    # layers only a little finer than the frame: drawing them then needs no averaging, and gaps do not flicker
-    ratio = min(1.0, 1.2 * head.scale / DETAIL)
     return Mouth(
-        upper=reduced(teeth_layer(UPPER_TEETH, 0.125, tooth, flesh, above=True), ratio),
-        lower=reduced(teeth_layer(LOWER_TEETH, 0.1, tooth * np.float32(0.84), flesh, above=False), ratio),
-        tongue=reduced(tongue_layer(flesh), ratio),
-        detail=DETAIL * ratio,
+        upper=sized(teeth_picture(UPPER_TEETH, 0.125, tooth, flesh, above=True), head),
+        own=own,
+        own_place=head.source[lips].mean(axis=0),
+        lower=sized(teeth_picture(LOWER_TEETH, 0.1, tooth * np.float32(0.84), flesh, above=False), head),
+        tongue=sized(tongue_picture(flesh), head),
         dark=(flesh * np.float32(0.13)).astype(np.float32),
         line=head.rest[lips].mean(axis=0),
         unit=head.scale,
@@ -82,12 +90,46 @@ def make_mouth(image: FloatArray, head: Head) -> Mouth:
     )
 
 
-def reduced(layer: Layer, ratio: float) -> Layer:
-    """The same layer with fewer pixels."""
-    h, w = layer.picture.shape[:2]
+def sized(painted: tuple[FloatArray, tuple[float, float]], head: Head) -> Layer:
+    """A layer from a picture painted at `DETAIL` pixels a rig unit, and its centre.
+
+    It is kept only a little finer than the frame: drawing it then needs no averaging, and the gaps between teeth do not
+    flicker.
+    """
+    picture, centre = painted
+    ratio = min(1.0, 1.2 * head.scale / DETAIL)
+    h, w = picture.shape[:2]
     size = (max(2, round(w * ratio)), max(2, round(h * ratio)))
-    small = cv2.resize(layer.picture, size, interpolation=cv2.INTER_AREA)
-    return Layer(np.asarray(small, np.float32), (layer.centre[0] * size[0] / w, layer.centre[1] * size[1] / h))
+    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+    axes = head.turn[:, :2].T * (head.scale / (DETAIL * ratio))
+    return Layer(small, (centre[0] * size[0] / w, centre[1] * size[1] / h), axes)
+
+
+def own_teeth(image: FloatArray, head: Head) -> Layer | None:
+    """The teeth that a smiling portrait shows, cut out; None when it shows none."""
+    gap = (head.source[list(LOWER_INNER)] - head.source[list(UPPER_INNER)]) @ head.turn[:, 1]
+    if gap.max() < 0.05 * head.scale:
+        return None
+    outline = outline_of(head.source, LIPS_INNER)
+    box = box_around(outline, 3, image.shape[0])
+    x0, y0, x1, y1 = box
+    inside = soft_mask(outline, box)
+    patch = image[y0:y1, x0:x1]
+    skin = float(region_colours(image, head.source[[50, 280, 205, 425], :2]).mean())
+    lips = lip_colour(image, head)
+    redness = (patch[..., 0] - patch[..., 1:].mean(axis=-1)) / np.maximum(patch.mean(axis=-1), 1)
+    lip_redness = (lips[0] - lips[1:].mean()) / max(float(lips.mean()), 1.0)
+    white = (patch.mean(axis=-1) > 0.55 * skin) & (redness < 0.6 * lip_redness + 0.02)
+    if (white * inside).sum() < 0.45 * inside.sum():
+        return None
+    thin = cv2.erode(inside, np.ones((3, 3), np.uint8))
+    cover = np.clip(cv2.GaussianBlur(thin, (0, 0), 0.8) * 1.6 - 0.3, 0, 1)
+    lips_at = head.source[[*LOWER_INNER, *UPPER_INNER]].mean(axis=0)
+    forward = head.turn[:, 2]
+    slope = -forward[:2] / max(float(forward[2]), 0.3)  # a card that faces where the head faces
+    axes = np.array([[1.0, 0.0, slope[0]], [0.0, 1.0, slope[1]]])
+    picture = np.concatenate([patch, cover[..., None]], axis=-1).astype(np.float32)
+    return Layer(picture, (float(lips_at[0] - x0), float(lips_at[1] - y0)), axes)
 
 
 def region_colours(image: FloatArray, outline: Array) -> FloatArray:
@@ -105,20 +147,22 @@ def tooth_colour(image: FloatArray, head: Head) -> FloatArray:
     white = eyes[grey >= np.quantile(grey, 0.7)].mean(axis=0)
     cheeks = head.source[[50, 280, 205, 425], :2]
     skin = region_colours(image, cheeks).mean(axis=0)
-    level = float(np.clip(white.mean() * 1.0, 0.85 * skin.mean(), 215.0))
+    level = float(np.clip(white.mean() * 1.1, 1.0 * skin.mean(), 222.0))
     tint = white / max(float(white.mean()), 1.0)
     ivory = np.array([1.04, 1.0, 0.93])
-    return (level * (0.5 * tint + 0.5 * ivory)).astype(np.float32)
+    return np.asarray(level * (0.5 * tint + 0.5 * ivory), np.float32)
 
 
 def lip_colour(image: FloatArray, head: Head) -> FloatArray:
     """(3,) the mean colour of the lower lip."""
     lower = np.concatenate([head.source[list(LIPS_OUTER[1:10]), :2], head.source[list(LOWER_INNER[::-1]), :2]])
-    return region_colours(image, lower).mean(axis=0).astype(np.float32)
+    return np.asarray(region_colours(image, lower).mean(axis=0), np.float32)
 
 
-def teeth_layer(widths: tuple[float, ...], height: float, colour: FloatArray, gum: FloatArray, *, above: bool) -> Layer:
-    """A row of teeth whose biting edge passes through the layer's centre; `above`: the row hangs down from above."""
+def teeth_picture(
+    widths: tuple[float, ...], height: float, colour: FloatArray, gum: FloatArray, *, above: bool
+) -> tuple[FloatArray, tuple[float, float]]:
+    """A row of teeth, and a point on its biting edge; `above`: the row hangs down from above."""
     fine = 2
     scale = DETAIL * fine
     half_width = sum(widths)
@@ -133,14 +177,14 @@ def teeth_layer(widths: tuple[float, ...], height: float, colour: FloatArray, gu
     for k, width in enumerate(widths):
         for side in (-1, 1):
             middle = side * (left + width / 2)
-            drop = (0.0, 0.012, 0.0, 0.014, 0.02)[k]
+            drop = ((0.0, 0.009, 0.003, 0.013, 0.02) if above else (0.0, 0.002, 0.005, 0.012, 0.018))[k]
             x = (columns - middle) / (width / 2)
             y = (edge_y - drop - rows) / height  # 0 at the biting edge, 1 at the gum
             # a tooth: straight sides, rounded towards the gum and at its biting corners
-            body = 1 - np.abs(x) ** 6 - np.clip(np.abs(y - 0.45) / 0.46, 0, 2) ** (5 if k < 2 else 3.5)
+            body = 1 - np.abs(x) ** 10 - np.clip(np.abs(y - 0.45) / 0.46, 0, 2) ** (8 if k < 2 else 5)
             inside = np.clip(body * width * scale / 10 + 0.5, 0, 1).astype(np.float32)
             light = 1.0 - 0.16 * x**2 - 0.10 * np.clip(y, 0, 1) - 0.10 * np.clip(0.25 - y, 0, 1)
-            far = 1.0 - 0.62 * np.clip(abs(middle) / half_width, 0, 1) ** 1.6
+            far = 1.0 - 0.55 * np.clip(abs(middle) / half_width, 0, 1) ** 1.6
             shade = (light * far)[..., None].astype(np.float32)
             picture[..., :3] += inside[..., None] * (colour * shade - picture[..., :3])
             picture[..., 3] = np.maximum(picture[..., 3], inside)
@@ -149,20 +193,20 @@ def teeth_layer(widths: tuple[float, ...], height: float, colour: FloatArray, gu
         picture = np.ascontiguousarray(picture[::-1])
         edge_y = h / scale - edge_y
     small = cv2.resize(picture, (w // fine, h // fine), interpolation=cv2.INTER_AREA)
-    return Layer(np.asarray(small, np.float32), (w / 2 / fine, edge_y * DETAIL))
+    return np.asarray(small, np.float32), (w / 2 / fine, edge_y * DETAIL)
 
 
-def tongue_layer(flesh: FloatArray) -> Layer:
-    """The tip and back of a tongue lying in the lower jaw; the centre is the middle of its upper border."""
-    w, h = int(0.62 * DETAIL), int(0.34 * DETAIL)
+def tongue_picture(flesh: FloatArray) -> tuple[FloatArray, tuple[float, float]]:
+    """The tip and back of a tongue lying in the lower jaw, and the middle of its upper border."""
+    w, h = int(0.66 * DETAIL), int(0.46 * DETAIL)
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
-    u, v = (x - w / 2) / (0.25 * DETAIL), (y - 0.17 * DETAIL) / (0.15 * DETAIL)
+    u, v = (x - w / 2) / (0.28 * DETAIL), (y - 0.22 * DETAIL) / (0.2 * DETAIL)
     inside = np.clip((1 - u**2 - v**2) * 8 + 0.5, 0, 1)
     groove = 1 - 0.14 * np.exp(-((u / 0.07) ** 2))
-    light = (0.52 + 0.30 * np.clip(1 - u**2 - (v + 0.1) ** 2, 0, 1)) * groove
+    light = (0.30 + 0.38 * np.clip(1 - u**2 - (v - 0.15) ** 2, 0, 1)) * groove
     red = (0.6 * flesh + 0.4 * flesh.mean() * np.array([1.35, 0.8, 0.85])).astype(np.float32)
     picture = np.concatenate([red * light[..., None], inside[..., None]], axis=-1)
-    return Layer(picture.astype(np.float32), (w / 2, 0.02 * DETAIL))
+    return picture.astype(np.float32), (w / 2, 0.02 * DETAIL)
 
 
 def draw_mouth(frame: UInt8Array, mouth: Mouth, placed: Array, jaw: Array, pose: RigidPose, tongue_out: float) -> None:
@@ -188,9 +232,12 @@ def draw_mouth(frame: UInt8Array, mouth: Mouth, placed: Array, jaw: Array, pose:
     down, inwards = mouth.axes[:, 1], mouth.axes[:, 2]
     skull = mouth.line + (UPPER_DROP * down + 0.05 * inwards) * mouth.unit
     jawbone = mouth.line + jaw + (-LOWER_RISE * down + 0.07 * inwards) * mouth.unit
-    tongue = jawbone + ((0.03 - 0.05 * tongue_out) * down + 0.08 * inwards) * mouth.unit
-    for layer, place in ((mouth.tongue, tongue), (mouth.lower, jawbone), (mouth.upper, skull)):
-        shown = project(layer, place, mouth, pose, (x0, y0), size)
+    tongue = jawbone + ((-0.085 - 0.03 * tongue_out) * down + 0.08 * inwards) * mouth.unit
+    layers = [(mouth.tongue, tongue), (mouth.lower, jawbone), (mouth.upper, skull)]
+    if mouth.own is not None:
+        layers.append((mouth.own, mouth.own_place))
+    for layer, place in layers:
+        shown = project(layer, place, pose, (x0, y0), size)
         inner = inner + shown[..., 3:] * (shown[..., :3] - inner)
     inner = inner * lip_shadow(mask, mouth.unit * pose.growth)[..., None]
     region = frame[y0:y1, x0:x1]
@@ -198,12 +245,11 @@ def draw_mouth(frame: UInt8Array, mouth: Mouth, placed: Array, jaw: Array, pose:
     frame[y0:y1, x0:x1] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
 
 
-def project(
-    layer: Layer, place: Array, mouth: Mouth, pose: RigidPose, origin: tuple[int, int], size: tuple[int, int]
-) -> FloatArray:
+def project(layer: Layer, place: Array, pose: RigidPose, origin: tuple[int, int], size: tuple[int, int]) -> FloatArray:
     """A layer as seen in a box of the frame, (h, w, 4)."""
-    corners = pose(np.stack([place, place + mouth.axes[:, 0] * mouth.unit, place + mouth.axes[:, 1] * mouth.unit]))
-    linear = np.stack([corners[1] - corners[0], corners[2] - corners[0]], axis=1)[:2] / mouth.detail
+    reach = 0.5 * layer.picture.shape[1]
+    corners = pose(np.stack([place, place + layer.axes[0] * reach, place + layer.axes[1] * reach]))
+    linear = np.stack([corners[1] - corners[0], corners[2] - corners[0]], axis=1)[:2] / reach
     shift = corners[0, :2] - linear @ np.array(layer.centre) - origin
     matrix = np.concatenate([linear, shift[:, None]], axis=1)
     drawn = cv2.warpAffine(layer.picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -215,4 +261,4 @@ def lip_shadow(mask: FloatArray, unit: float) -> FloatArray:
     sigma = max(0.028 * unit, 0.5)
     moved = cv2.warpAffine(mask, np.array([[1.0, 0, 0], [0, 1.0, 1.1 * sigma]]), mask.shape[::-1])
     light = cv2.GaussianBlur(moved, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(0.30 + 0.70 * np.clip(light * 1.15, 0, 1), np.float32)
+    return np.asarray(0.6 + 0.4 * np.clip(light * 1.3, 0, 1), np.float32)

@@ -27,6 +27,22 @@ ANCHOR_NAMES: tuple[str, ...] = ("upper_teeth", "lower_teeth", "tongue", "right_
 """Places behind the skin: biting edges of the upper and lower incisors, tip of the tongue, centres of the eyeballs."""
 
 
+UPPER_LIDS: tuple[int, ...] = (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398)
+"""Upper lid borders without the corners, right eye, then left, each from the outer corner to the inner one."""
+CREASES: tuple[int, ...] = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
+"""The landmark above each of them, in the fold of the lid."""
+LASH_SHARE = 0.45
+"""Where the lashes' roots end, from lid border (0) to fold (1)."""
+SKIN = 468
+"""Landmarks before the ten of the irises."""
+
+
+def with_lashes(points: Array) -> Array:
+    """Skin landmarks (468 or more, ...) followed by fourteen points above the upper lids: (482, ...)."""
+    lid, crease = points[list(UPPER_LIDS)], points[list(CREASES)]
+    return np.concatenate([points[:SKIN], lid + LASH_SHARE * (crease - lid)])
+
+
 @dataclass(frozen=True, eq=False)
 class Rig:
     """A face at rest and its actions."""
@@ -36,7 +52,7 @@ class Rig:
     basis: Array
     """(52, 478, 3) displacement of each landmark by each action at 1, order of `BLENDSHAPE_NAMES`."""
     triangles: IntArray
-    """(N, 3) landmark indices, clockwise in the picture; holes at the mouth and the eyes."""
+    """(N, 3) indices into `with_lashes` points, clockwise in the picture; holes at the mouth and the eyes."""
     anchors: Array
     """(5, 3) places at rest, `ANCHOR_NAMES`."""
     anchor_basis: Array

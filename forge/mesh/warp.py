@@ -6,9 +6,9 @@
     source_xy = flow(sheet, placed)                    # (size, size, 2) where each pixel's colour comes from
 
 Around the face lie rings and a grid of further vertices. Hair, ears and neck follow the head, what is farther follows
-less, the border of the frame stays; so the head moves in its own picture without a cut, a hole or a seam. The outline of
-a skull hardly moves when it turns (its points lie beside the axis, not in front of it), which is why the background is
-stretched by so little.
+less, the border of the frame stays; so the head moves in its own picture without a cut, a hole or a seam. The outline
+of a skull hardly moves when it turns (its points lie beside the axis, not in front of it), which is why the background
+is stretched by so little.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from forge.mesh.fit import SKIN, Head
-from forge.mesh.rig import load_rig
+from forge.mesh.fit import Head
+from forge.mesh.rig import CREASES, LASH_SHARE, SKIN, UPPER_LIDS, load_rig, with_lashes
 from media.landmarks import FACE_OVAL, LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ RINGS = (1.05, 1.12, 1.21, 1.32, 1.46, 1.62)
 """Sizes of the rings around the face outline."""
 DISTANCE = 7.5
 """Rig units from the camera to the head: an arm's length and a half. What comes nearer grows by this perspective."""
-FLOW_SIDE = 256
+FLOW_SIDE = 512
 """Pixels of the square on which the flow is computed; larger frames interpolate it."""
 
 
@@ -76,20 +76,22 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """The picture as a mesh: 468 face vertices, then the surroundings."""
+    """The picture as a mesh: 468 face vertices, 14 among the upper lashes, then the surroundings."""
 
     source: Array
     """(V, 2) where each vertex takes its colour from."""
+    lashes: Array
+    """(14, 3) from each point of the upper lids to its point among the lashes, which moves along unchanged."""
     around: Array
-    """(V - 468, 3) surrounding vertices at rest."""
+    """(V - 482, 3) surrounding vertices at rest."""
     follow: Array
-    """(V - 468,) how much each follows the head: 1 on the head, 0 at the border."""
+    """(V - 482,) how much each follows the head: 1 on the head, 0 at the border."""
     tow: Array
-    """(V - 468, 36) how much each is towed along by expression displacements of the face outline."""
+    """(V - 482, 36) how much each is towed along by expression displacements of the face outline."""
     triangles: IntArray
     """(N, 3) clockwise in the picture."""
-    beyond: Array
-    """(N,) 1 for triangles of the surroundings: they are drawn first."""
+    layer: Array
+    """(N,) 0 for triangles of the surroundings, 1 for what closes an opening, 2 for skin: drawn in this order."""
     pivot: Array
     """(3,) frame pixels."""
     size: int
@@ -100,7 +102,8 @@ class Sheet:
         oval = list(FACE_OVAL)
         around = self.around + self.tow @ (face[oval] - rest[oval])
         around = around + self.follow[:, None] * (pose(around) - around)
-        return np.concatenate([pose(face[:SKIN]), around])
+        lashes = face[list(UPPER_LIDS)] + self.lashes
+        return np.concatenate([pose(np.concatenate([face[:SKIN], lashes])), around])
 
 
 def make_sheet(head: Head, size: int) -> Sheet:
@@ -128,18 +131,19 @@ def make_sheet(head: Head, size: int) -> Sheet:
     within = np.array(
         [cv2.pointPolygonTest(outline[:, :2].astype(np.float32), tuple(map(float, p)), False) >= 0 for p in middle]
     )
-    index = np.concatenate([np.array(oval), SKIN + np.arange(len(xy))])
+    index = np.concatenate([np.array(oval), SKIN + len(UPPER_LIDS) + np.arange(len(xy))])
     outer = index[triangles[~within]]
     holes = np.array([t for ring in (LIPS_INNER, RIGHT_EYE, LEFT_EYE) for t in hole_triangles(ring)])
     rho = radius(xy, outline[:, :2], centre)
     around = np.concatenate([xy, depth_around(xy, rho, outline, pivot)[:, None]], axis=1)
     return Sheet(
-        source=np.concatenate([head.source[:SKIN, :2], xy]),
+        source=np.concatenate([with_lashes(head.source)[:, :2], xy]),
+        lashes=LASH_SHARE * (head.source[list(CREASES)] - head.source[list(UPPER_LIDS)]),
         around=around,
         follow=follow_weights(xy, rho, head, pivot, size),
         tow=tow_weights(xy, outline[:, :2], head.scale, size),
         triangles=np.concatenate([outer, holes, rig.triangles]),
-        beyond=np.concatenate([np.ones(len(outer)), np.zeros(len(holes) + len(rig.triangles))]),
+        layer=np.repeat([0, 1, 2], [len(outer), len(holes), len(rig.triangles)]),
         pivot=pivot,
         size=size,
     )
@@ -220,14 +224,15 @@ def flow(sheet: Sheet, placed: Array) -> FloatArray:
     e1, e2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
     depth = placed[sheet.triangles, 2].mean(axis=1)
-    front = np.flatnonzero(area > 1e-3)
-    order = front[np.lexsort((-depth[front], -sheet.beyond[front]))]
+    # a triangle of the surroundings that has turned over (at a far cheek) is still better than nothing there
+    shown = np.flatnonzero((area > 1e-3) | ((sheet.layer == 0) & (area < -1e-3)))
+    order = shown[np.lexsort((-depth[shown], area[shown] > 0, sheet.layer[shown]))]
     owner = np.zeros((side, side), np.int16)
     pixels = np.round(corner * 16).astype(np.int32)
     for t in order.tolist():
         cv2.fillConvexPoly(owner, pixels[t], t, cv2.LINE_8, 4)
     s = sheet.source[sheet.triangles]
-    safe = np.where(area > 1e-3, area, 1.0)
+    safe = np.where(np.abs(area) > 1e-3, area, 1.0)
     # source = s0 + (s1 - s0) * u + (s2 - s0) * v, with u, v linear in the target pixel
     u = np.stack([e2[:, 1], -e2[:, 0]], axis=-1) / safe[:, None]
     v = np.stack([-e1[:, 1], e1[:, 0]], axis=-1) / safe[:, None]

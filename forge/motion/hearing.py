@@ -12,6 +12,7 @@ change what was heard before, and ten minutes cost a few megabytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -32,7 +33,7 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 7_600.0
 REFERENCE_SECONDS = 12.0
 QUIETEST_REFERENCE_DB = -55.0
 """Below this level even the loudest moment counts as quiet, so that hiss is not mistaken for a whisper."""
-SHORTEST_SECONDS = 0.2
+SHORTEST_SECONDS = Fraction(1, 5)
 CHUNK = 4096
 """Frames transformed at once: bounds the memory."""
 
@@ -65,7 +66,7 @@ def hear(speech: Waveform) -> Heard:
     """
     if speech.duration_seconds < SHORTEST_SECONDS:
         raise ValueError(
-            f"speech is {float(speech.duration_seconds):.3f} s long, need at least {SHORTEST_SECONDS} s: "
+            f"speech is {float(speech.duration_seconds):.3f} s long, need at least {float(SHORTEST_SECONDS)} s: "
             "give a recording with someone speaking"
         )
     samples = one_channel(speech).resampled(RATE_HZ).samples[:, 0]

@@ -68,6 +68,8 @@ class Talk:
     """0 in silence, 1 while speaking, slowly changing."""
     accents: tuple[tuple[float, float], ...]
     """(seconds, strength 0 to 1) of stressed moments."""
+    phrase_starts: tuple[float, ...]
+    """Seconds at which a phrase starts."""
     phrase_ends: tuple[float, ...]
     """Seconds at which a phrase ends."""
 
@@ -150,9 +152,9 @@ def looks(seed: int, seconds: Double) -> tuple[Double, Double, list[float]]:
 
 
 HEAD_SWAY: tuple[tuple[float, tuple[float, float, float]], ...] = (
-    (2.4, (2.2, 1.2, 1.4)),
-    (0.9, (1.1, 0.9, 0.7)),
-    (0.35, (0.35, 0.40, 0.22)),
+    (2.2, (2.2, 1.4, 1.1)),
+    (0.7, (2.1, 1.8, 1.1)),
+    (0.3, (0.66, 0.78, 0.38)),
 )
 """Octaves of head rotation: seconds between knots, standard deviation of (yaw, pitch, roll) in degrees."""
 
@@ -208,3 +210,33 @@ def brows(seed: int, seconds: Double, talk: Talk) -> tuple[Double, Double]:
             inner += height * rise
             outer += height * ratio * rise
     return np.clip(inner, 0.0, 1.0), np.clip(outer, 0.0, 1.0)
+
+
+EFFORT_SPREAD, EFFORT_KNOT_SECONDS = 0.30, 0.35
+
+
+def speaking_effort(seed: int, seconds: Double, loudness: Double) -> Double:
+    """(F,) how wide this speaker opens, about 1: whole phrases follow loudness, single words only the speaker's whim.
+
+    A jaw tied to the momentary loudness looks like a puppet; real lips are hardly louder on loud syllables.
+
+    Args:
+        seed: of the clip.
+        seconds: (F,) moments.
+        loudness: (F,) 0 to 1, already smoothed over phrases.
+    """
+    whim = smooth_noise(Stream(seed, 60), seconds, EFFORT_KNOT_SECONDS)
+    return (0.75 + 0.4 * loudness) * np.exp(EFFORT_SPREAD * whim - EFFORT_SPREAD**2 / 2)
+
+
+BREATH_JAW, BREATH_SECONDS = 0.16, 0.34
+
+
+def breath(seed: int, seconds: Double, phrase_starts: tuple[float, ...]) -> Double:
+    """(F,) jaw opening of the breath before a phrase, over slightly parted lips that are never quite at rest."""
+    jaw = 0.015 * (1.0 + smooth_noise(Stream(seed, 61), seconds, 0.9))
+    random = Stream(seed, 62).generator()
+    for start in phrase_starts:
+        depth, lead = float(random.uniform(0.3, 1.0)), float(random.uniform(0.7, 1.5)) * BREATH_SECONDS
+        jaw += BREATH_JAW * depth * smoothstep((seconds - start + lead) / (0.6 * lead)) * (seconds < start + 0.3)
+    return np.clip(jaw, 0.0, 0.3)

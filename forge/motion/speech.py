@@ -17,7 +17,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from forge.motion import prior
 from forge.motion.controls import LIP_PARTING, Controls
@@ -50,12 +49,22 @@ def motion_from_speech(speech: Waveform, fps: Fraction = Fraction(25), controls:
         raise ValueError(f"fps must be positive, got {fps}")
     controls = controls or Controls()
     heard = hear(speech)
-    mouth = mouth_from_visemes(viseme_chances(heard), heard.loudness, HEARING_HZ, controls.lip_gain)
+    talk = talk_of(heard)
+    mouth = _speak(heard, talk, controls)
     length = frames_for(speech.duration_seconds, fps)
     seconds = (np.arange(length) + 0.5) * float(1 / fps)
     motion = Motion.neutral(length, fps).replace(**_mouth_curves(mouth, seconds))
-    motion = _live(motion, seconds, talk_of(heard), controls)
+    motion = _live(motion, seconds, talk, controls)
     return _obey(motion, _sample(mouth.seal, seconds), controls)
+
+
+def _speak(heard: Heard, talk: prior.Talk, controls: Controls) -> Mouth:
+    """The mouth at the rate of hearing."""
+    seconds = (np.arange(heard.level_db.shape[0]) + 0.5) / HEARING_HZ
+    loudness = gaussian_filter1d(heard.loudness.astype(np.float64), 0.35 * HEARING_HZ)
+    effort = controls.lip_gain * prior.speaking_effort(controls.seed, seconds, loudness)
+    rest = controls.lip_gain * prior.breath(controls.seed, seconds, talk.phrase_starts)
+    return mouth_from_visemes(viseme_chances(heard), effort, rest, HEARING_HZ)
 
 
 def jaw_from_loudness(speech: Waveform, fps: Fraction = Fraction(25)) -> Motion:
@@ -73,15 +82,30 @@ def talk_of(heard: Heard) -> prior.Talk:
     speaking = gaussian_filter1d((syllables > 0.4).astype(np.float64), 0.15 * HEARING_HZ)
     around = gaussian_filter1d(syllables, 0.5 * HEARING_HZ)
     prominence = syllables - around
-    peaks, _ = find_peaks(prominence, height=0.08, distance=int(0.45 * HEARING_HZ))
+    peaks = local_peaks(prominence, lowest=0.08, apart=int(0.45 * HEARING_HZ))
     accents = tuple(((p + 0.5) / HEARING_HZ, float(min(prominence[p] / 0.35, 1.0))) for p in peaks)
     ends = np.flatnonzero((speaking[:-1] >= 0.5) & (speaking[1:] < 0.5))
+    starts = np.flatnonzero((speaking[:-1] < 0.5) & (speaking[1:] >= 0.5))
     times = (np.arange(loudness.shape[0]) + 0.5) / HEARING_HZ
     return prior.Talk(
         activity=lambda seconds: np.interp(seconds, times, gaussian_filter1d(speaking, 0.3 * HEARING_HZ)),
         accents=accents,
+        phrase_starts=tuple(float(start) / HEARING_HZ for start in starts),
         phrase_ends=tuple(float(end) / HEARING_HZ for end in ends),
     )
+
+
+def local_peaks(curve: Double, *, lowest: float, apart: int) -> list[int]:
+    """Indices of local maxima of a (T,) curve above a height; of two that are closer than `apart` the higher stays."""
+    middle = curve[1:-1]
+    tops = np.flatnonzero((middle > curve[:-2]) & (middle >= curve[2:]) & (middle >= lowest)) + 1
+    chosen: list[int] = []
+    taken = np.zeros(curve.shape[0], bool)
+    for top in sorted(tops.tolist(), key=lambda i: (-curve[i], i)):
+        if not taken[top]:
+            chosen.append(top)
+            taken[max(0, top - apart + 1) : top + apart] = True
+    return sorted(chosen)
 
 
 def _sample(curve: NDArray[np.floating], seconds: Double) -> Double:

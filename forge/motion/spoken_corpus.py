@@ -64,7 +64,26 @@ OPEN_TAIL = {"p", "b", "pʰ"}
 """Stops whose last quarter is the burst: the lips are already apart."""
 
 FLITE_VOICES = ("awb", "rms", "slt", "kal16", "awb_time")
-ESPEAK_VARIANTS = ("", "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt2", "klatt4", "iven2", "linda")
+ESPEAK_VARIANTS = (
+    "",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "klatt2",
+    "klatt4",
+    "iven2",
+    "linda",
+)
 
 
 ESPEAK_CLOSURE_SECONDS = 0.055
@@ -182,7 +201,9 @@ class Espeak:
         index = 0
         while events[index].type != _LIST_END:
             if events[index].type == _PHONEME:
-                self._phones.append((events[index].sample / self._rate_hz, events[index].string.decode("utf8", "ignore")))
+                self._phones.append(
+                    (events[index].sample / self._rate_hz, events[index].string.decode("utf8", "ignore"))
+                )
             index += 1
         return 0
 

@@ -41,8 +41,8 @@ class Recipe:
     """How the listener is trained."""
 
     steps: int = 2400
-    batch: int = 32
-    frames: int = 280
+    batch: int = 24
+    frames: int = 240
     hearings: int = 3
     """How many differently degraded copies of each utterance."""
     learning_rate: float = 2e-3
@@ -76,7 +76,10 @@ class Network(nn.Module):
 
     def tensors(self) -> dict[str, FloatArray]:
         """Weights under the names and shapes of `listener.expected_shapes`, rounded to half precision."""
-        named: dict[str, Tensor] = {"entry.weight": self.entry.weight.permute(2, 1, 0), "exit.weight": self.exit.weight.permute(2, 1, 0)}
+        named: dict[str, Tensor] = {
+            "entry.weight": self.entry.weight.permute(2, 1, 0),
+            "exit.weight": self.exit.weight.permute(2, 1, 0),
+        }
         for i, (norm, wide, point) in enumerate(zip(self.norms, self.wides, self.points, strict=True)):
             named |= {f"block{i}.scale": norm.weight, f"block{i}.shift": norm.bias}
             named |= {f"block{i}.wide.weight": wide.weight.permute(2, 1, 0), f"block{i}.wide.bias": wide.bias}
@@ -140,11 +143,13 @@ def _noise(length: int, others: Callable[[], FloatArray], random: np.random.Gene
 
 
 def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
-    """(samples (N,), visemes, voice) of each utterance of `spoken_corpus`."""
+    """(samples (N,), visemes, voice) of each utterance of `spoken_corpus` that lasts half a second or more."""
     lines = [json.loads(line) for line in (folder / "phones.jsonl").read_text().splitlines()]
-    return [
-        (read_wav(folder / line["file"]).samples[:, 0], [(s, v) for s, v in line["visemes"]], line["voice"]) for line in lines
+    every = [
+        (read_wav(folder / line["file"]).samples[:, 0], [(s, v) for s, v in line["visemes"]], line["voice"])
+        for line in lines
     ]
+    return [utterance for utterance in every if utterance[0].shape[0] >= RATE_HZ // 2]
 
 
 def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list[Lesson]:
@@ -238,14 +243,19 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m forge.motion.train_baseline", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder written by forge.motion.spoken_corpus")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it")
-    parser.add_argument("--held-out", type=Path, action="append", default=[], help="corpus of other voices, only scored")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it"
+    )
+    parser.add_argument(
+        "--held-out", type=Path, action="append", default=[], help="corpus of other voices, only scored"
+    )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--hearings", type=int, default=Recipe.hearings, help="degraded copies of each utterance")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    recipe = Recipe(steps=args.steps)
+    recipe = Recipe(steps=args.steps, hearings=args.hearings)
     corpus = read_corpus(args.data)
     taught = lessons([u for i, u in enumerate(corpus) if i % 10], recipe)
     log.info("%d utterances, %d lessons", len(corpus), len(taught))

@@ -43,20 +43,20 @@ class Shape:
 SHAPES: dict[str, Shape] = {
     "silence": Shape(0.60, 0.060, {}),
     "p": Shape(2.20, 0.028, {"jawOpen": 0.06, "mouthPress": 0.20, "mouthRollLower": 0.15, "mouthRollUpper": 0.10}),
-    "f": Shape(1.60, 0.030, {"jawOpen": 0.08, "mouthRollLower": 0.40, "mouthUpperUp": 0.18, "mouthShrugLower": 0.10}),
-    "th": Shape(0.90, 0.032, {"jawOpen": 0.22, "mouthLowerDown": 0.20, "mouthUpperUp": 0.05, "tongueOut": 0.25}),
-    "t": Shape(0.60, 0.034, {"jawOpen": 0.20, "mouthLowerDown": 0.22, "mouthUpperUp": 0.08, "mouthStretch": 0.08}),
-    "k": Shape(0.40, 0.040, {"jawOpen": 0.28, "mouthLowerDown": 0.15, "mouthUpperUp": 0.05}),
+    "f": Shape(1.60, 0.030, {"jawOpen": 0.09, "mouthRollLower": 0.40, "mouthUpperUp": 0.18, "mouthShrugLower": 0.10}),
+    "th": Shape(0.90, 0.032, {"jawOpen": 0.24, "mouthLowerDown": 0.22, "mouthUpperUp": 0.06, "tongueOut": 0.25}),
+    "t": Shape(0.70, 0.034, {"jawOpen": 0.27, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.08}),
+    "k": Shape(0.50, 0.040, {"jawOpen": 0.33, "mouthLowerDown": 0.18, "mouthUpperUp": 0.08}),
     "ch": Shape(1.20, 0.038, {"jawOpen": 0.16, "mouthFunnel": 0.42, "mouthPucker": 0.15, "mouthLowerDown": 0.12}),
-    "s": Shape(0.90, 0.034, {"jawOpen": 0.10, "mouthStretch": 0.15, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10}),
-    "r": Shape(0.80, 0.040, {"jawOpen": 0.20, "mouthFunnel": 0.28, "mouthPucker": 0.18}),
+    "s": Shape(0.90, 0.034, {"jawOpen": 0.16, "mouthStretch": 0.15, "mouthLowerDown": 0.30, "mouthUpperUp": 0.14}),
+    "r": Shape(0.80, 0.040, {"jawOpen": 0.22, "mouthFunnel": 0.20, "mouthPucker": 0.20}),
     "a": Shape(1.00, 0.045, {"jawOpen": 0.62, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15, "mouthStretch": 0.05}),
-    "e": Shape(1.00, 0.045, {"jawOpen": 0.42, "mouthLowerDown": 0.28, "mouthUpperUp": 0.14, "mouthStretch": 0.14}),
-    "i": Shape(1.00, 0.045, {"jawOpen": 0.22, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.25,
+    "e": Shape(1.00, 0.045, {"jawOpen": 0.40, "mouthLowerDown": 0.28, "mouthUpperUp": 0.14, "mouthStretch": 0.14}),
+    "i": Shape(1.00, 0.045, {"jawOpen": 0.20, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.25,
                              "mouthSmile": 0.12}),
-    "o": Shape(1.10, 0.048, {"jawOpen": 0.45, "mouthFunnel": 0.42, "mouthPucker": 0.20, "mouthLowerDown": 0.08}),
-    "u": Shape(1.20, 0.048, {"jawOpen": 0.20, "mouthFunnel": 0.30, "mouthPucker": 0.60}),
-    "er": Shape(0.60, 0.045, {"jawOpen": 0.30, "mouthLowerDown": 0.20, "mouthUpperUp": 0.08, "mouthFunnel": 0.08}),
+    "o": Shape(1.10, 0.048, {"jawOpen": 0.40, "mouthFunnel": 0.34, "mouthPucker": 0.22, "mouthLowerDown": 0.08}),
+    "u": Shape(1.20, 0.048, {"jawOpen": 0.15, "mouthFunnel": 0.18, "mouthPucker": 0.62}),
+    "er": Shape(0.60, 0.045, {"jawOpen": 0.28, "mouthLowerDown": 0.20, "mouthUpperUp": 0.08, "mouthFunnel": 0.08}),
 }  # fmt: skip
 
 
@@ -66,14 +66,19 @@ def _sided(name: str) -> tuple[str, ...]:
 
 
 MOUTH_NAMES: tuple[str, ...] = tuple(
-    sorted({sided for shape in SHAPES.values() for name in shape.coefficients for sided in _sided(name)})
+    sorted(
+        {"mouthClose"} | {sided for shape in SHAPES.values() for name in shape.coefficients for sided in _sided(name)}
+    )
 )
 """Coefficients that speech moves."""
 
-OPENING: FloatArray = np.asarray(
-    [name.startswith(("jawOpen", "mouthUpperUp", "mouthLowerDown", "tongueOut")) for name in MOUTH_NAMES], np.float32
+OPENING: NDArray[np.bool_] = np.asarray(
+    [name.startswith(("jawOpen", "mouthUpperUp", "mouthLowerDown", "tongueOut")) for name in MOUTH_NAMES]
 )
-"""(K,) 1 where a coefficient parts the lips."""
+"""(K,) whether a coefficient parts the lips."""
+
+JAW_IN_CLOSURE = 0.3
+"""Share of the jaw's opening that remains behind closed lips."""
 
 CLOSURE_HOLD_SECONDS = 0.07
 """A closure is held at least this long, so that it is seen in a frame of 1/25 s (real closures of p, b, m last .05-.12 s)."""
@@ -99,14 +104,14 @@ class Mouth:
     """(T,) 1 where the lips must be closed, 0 where they are free."""
 
 
-def mouth_from_visemes(chance: FloatArray, loudness: FloatArray, rate_hz: int, gain: float) -> Mouth:
+def mouth_from_visemes(chance: FloatArray, effort: FloatArray, rest: FloatArray, rate_hz: int) -> Mouth:
     """Coarticulated mouth coefficients.
 
     Args:
         chance: (T, V) chance of each viseme, rows sum to 1.
-        loudness: (T,) 0 to 1.
+        effort: (T,) scale of the opening, about 1.
+        rest: (T,) jaw opening while silent (a breath, lips at ease); it fades where a viseme takes over.
         rate_hz: rows per second.
-        gain: scale of the opening.
 
     Returns:
         Coefficients at the same rate, without delay against the sound.
@@ -117,12 +122,14 @@ def mouth_from_visemes(chance: FloatArray, loudness: FloatArray, rate_hz: int, g
         dominance[:, column] = gaussian_filter1d(chance[:, column], shape.reach_seconds * rate_hz) * shape.strength
     mixed = dominance @ targets() / np.maximum(dominance.sum(axis=1, keepdims=True), 1e-6)
     seal = closures(chance[:, CLOSED], rate_hz)
-    # effort follows whole words, not syllables: a jaw tied to the momentary loudness looks like a puppet
-    effort = 0.75 + 0.45 * gaussian_filter1d(loudness, 0.35 * rate_hz)
-    opening = gain * effort * (1.0 - seal)
-    scale = OPENING * opening[:, None] + (1.0 - OPENING)
-    closed = targets()[CLOSED] * (1.0 - OPENING)
-    coefficients = mixed * scale * (1.0 - seal[:, None]) + closed * seal[:, None]
+    open_shape = np.where(OPENING, mixed * effort[:, None], mixed)
+    open_shape[:, MOUTH_NAMES.index("jawOpen")] += rest * gaussian_filter1d(chance[:, SILENCE], 0.06 * rate_hz)
+    closed_shape = np.where(OPENING, 0.0, targets()[CLOSED])
+    # lips meet over a jaw that stays where the vowels want it, a little raised: mouthClose cancels that opening
+    jaw, close = MOUTH_NAMES.index("jawOpen"), MOUTH_NAMES.index("mouthClose")
+    closed_shape = np.repeat(closed_shape[None], len(chance), axis=0)
+    closed_shape[:, [jaw, close]] = (JAW_IN_CLOSURE * open_shape[:, jaw])[:, None]
+    coefficients = open_shape + (closed_shape - open_shape) * seal[:, None]
     return Mouth(np.clip(coefficients, 0.0, 1.0).astype(np.float32), seal)
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.studio.hair import grow_hair, shade_hair
+from forge.studio.hair import grow_hair, scalp_density, shade_hair
 from forge.studio.looks import LOOKS, Look, eye_albedo, fractal_noise, hash_noise, skin_albedo, smooth_step
 from forge.studio.rasterise import Coverage, rasterise, splat
 
@@ -59,7 +59,8 @@ def build_scene(head: dict[str, NDArray[np.generic]], look: Look) -> Scene:
     # Lash strips are solid in the model: the upper ones make a good lash line, the lower ones a black band.
     middle_y = rest[head["triangles"]][:, :, 1].mean(1)
     lid_y = rest[head["landmarks68"][[36, 39, 42, 45]].astype(np.int64), 1].mean()
-    keep &= ~np.isin(head["tri_part"], LASHES) | (middle_y > lid_y + 0.1)
+    wing = np.abs(rest[head["triangles"]][:, :, 0]).max(1) > np.abs(rest[head["landmarks68"][[36, 45]].astype(np.int64), 0]).max() + 0.12
+    keep &= ~np.isin(head["tri_part"], LASHES) | ((middle_y > lid_y + 0.1) & ~wing)
     triangles = head["triangles"][keep].astype(np.int64)
     parts = head["tri_part"][keep].astype(np.int64)
     cloth, cloth_triangles = shirt(rest)
@@ -159,7 +160,8 @@ def albedo_of(scene: Scene, cover: Coverage, look: Look) -> tuple[Floats, Floats
     rest = cover.interpolate(scene.rest_V3, scene.triangles_T3)[seen]
     colour, gloss = np.zeros((len(part), 3)), np.full(len(part), 0.30)
     skin = np.isin(part, (FACE, NECK))
-    colour[skin] = skin_albedo(rest[skin], scene.marks68, look)
+    scalp = 0.9 * scalp_density(rest[skin], scene.marks68, look)[:, None]  # roots between the strands
+    colour[skin] = skin_albedo(rest[skin], scene.marks68, look) * (1 - scalp) + scalp * np.asarray(look.hair) * 0.8
     for eye, ball in EYEBALLS.items():
         chosen = part == eye
         if chosen.any():

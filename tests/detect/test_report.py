@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import pairwise
 from math import nan
 from pathlib import Path
 
@@ -112,7 +113,9 @@ def test_the_page_loads_nothing_from_anywhere() -> None:
         assert tag not in ("script", "iframe", "object", "embed", "base", "form", "link")
         for name, value in attributes.items():
             assert not name.startswith("on")
-            assert name not in ("src", "href", "xlink:href", "srcset", "action") or str(value).startswith("data:image/jpeg")
+            assert name not in ("src", "href", "xlink:href", "srcset", "action") or str(value).startswith(
+                "data:image/jpeg"
+            )
     style = re.search(r"<style>(.*?)</style>", to_html(report()), re.DOTALL)
     assert style is not None
     assert "url(" not in style.group(1)
@@ -123,7 +126,9 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}.mp4"
 
 
 def test_hostile_names_and_signers_stay_text() -> None:
-    credential = replace(signed(Standing.UNKNOWN_SIGNER, None), signer=HOSTILE, reasons=(HOSTILE,), validation_codes=(HOSTILE,))
+    credential = replace(
+        signed(Standing.UNKNOWN_SIGNER, None), signer=HOSTILE, reasons=(HOSTILE,), validation_codes=(HOSTILE,)
+    )
     page = Page(to_html(report(credential=credential, file=HOSTILE, marks=(HOSTILE,))))
     tags = [tag for tag, _ in page.tags]
     assert "script" not in tags
@@ -154,7 +159,7 @@ def test_the_page_can_be_read_without_eyes() -> None:
     assert tags["html"]["lang"] == "en"
     assert [tag for tag, _ in page.tags].count("h1") == 1
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for tag, attributes in page.tags:
@@ -224,4 +229,6 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def signed(standing: Standing, declares: bool | None) -> Credential:
-    return Credential(file="a.mp4", sha256="0" * 64, standing=standing, signer="Example News", declares_synthetic=declares)
+    return Credential(
+        file="a.mp4", sha256="0" * 64, standing=standing, signer="Example News", declares_synthetic=declares
+    )

@@ -148,7 +148,7 @@ def test_a_killed_run_loses_only_its_torn_line(folder: Path, tmp_path: Path) -> 
     run(files, output)
     whole = output.read_text().splitlines(keepends=True)
     output.write_text("".join(whole[:3]) + whole[3][:20])
-    assert run(files, output) == ["faceless.png", "b.mp4", "c.MOV"] or len(names(output)) == 6
+    assert run(files, output) == ["damaged.webm", "faceless.png", "c.MOV"]
     assert names(output) == [Path(json.loads(line)["file"]).name for line in whole]
 
 
@@ -191,7 +191,6 @@ def test_errors_and_unreadable_paths_are_tried_again(folder: Path, tmp_path: Pat
     assert list(reusable(output, [folder / "a.mp4"], FACTS.sha256)) == [str(folder / "a.mp4")]
 
 
-@pytest.mark.slow
 def test_workers_keep_the_order_and_survive_a_file_that_kills_them(folder: Path, tmp_path: Path) -> None:
     (folder / "c-deadly.mp4").write_text("x")
     files = files_under([folder])

@@ -16,7 +16,9 @@ HIGH, BETWEEN, LOW = 0.9, 0.5, 0.1
 
 
 def scored(probability: float, *faces: float) -> Score:
-    tracks = tuple(FaceScore(i, 0.0, 1.0, (0, 0, 9, 9), p, (), "" if p == p else "too small") for i, p in enumerate(faces))
+    tracks = tuple(
+        FaceScore(i, 0.0, 1.0, (0, 0, 9, 9), p, (), "" if p == p else "too small") for i, p in enumerate(faces)
+    )
     return Score(probability, Status.OK, "", tracks)
 
 
@@ -151,7 +153,8 @@ def test_several_faces_are_counted_and_the_unjudged_ones_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "finding"), [(0.6, LIKELY), (0.5999, UNDECIDED), (0.4, UNDECIDED), (0.3999, NO_SIGN), (0.0, NO_SIGN), (1.0, LIKELY)]
+    ("probability", "finding"),
+    [(0.6, LIKELY), (0.5999, UNDECIDED), (0.4, UNDECIDED), (0.3999, NO_SIGN), (0.0, NO_SIGN), (1.0, LIKELY)],
 )
 def test_thresholds_belong_to_the_more_suspicious_side(probability: float, finding: Finding) -> None:
     assert decide(None, scored(probability), POLICY).finding is finding
@@ -172,7 +175,15 @@ def test_low_begins_at_half_the_odds_of_high() -> None:
 
 
 def test_percentages_never_claim_certainty() -> None:
-    assert [in_percent(p) for p in (0.0, 0.0099, 0.01, 0.374, 0.99, 0.9901, 1.0)] == ["<1%", "<1%", "1%", "37%", "99%", ">99%", ">99%"]
+    assert [in_percent(p) for p in (0.0, 0.0099, 0.01, 0.374, 0.99, 0.9901, 1.0)] == [
+        "<1%",
+        "<1%",
+        "1%",
+        "37%",
+        "99%",
+        ">99%",
+        ">99%",
+    ]
     with pytest.raises(ValueError, match="nan"):
         in_percent(nan)
 

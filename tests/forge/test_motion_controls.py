@@ -20,7 +20,12 @@ def test_what_a_person_types_becomes_controls() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("sad", ("sad", 0.6)), ("Angry : 1", ("angry", 1.0)), ("neutral", ("neutral", 0.0)), ("fearful:0", ("fearful", 0.0))],
+    [
+        ("sad", ("sad", 0.6)),
+        ("Angry : 1", ("angry", 1.0)),
+        ("neutral", ("neutral", 0.0)),
+        ("fearful:0", ("fearful", 0.0)),
+    ],
 )
 def test_an_emotion_is_a_name_with_or_without_a_strength(text: str, expected: tuple[str, float]) -> None:
     assert parse_emotion(text) == expected

@@ -3,10 +3,11 @@ import pytest
 
 from forge.motion import prior
 
-STILL = prior.Talk(activity=lambda seconds: np.zeros(seconds.shape), accents=(), phrase_ends=())
+STILL = prior.Talk(activity=lambda seconds: np.zeros(seconds.shape), accents=(), phrase_starts=(), phrase_ends=())
 LIVELY = prior.Talk(
     activity=lambda seconds: np.ones(seconds.shape),
     accents=tuple((0.4 + 0.8 * i, 0.6) for i in range(800)),
+    phrase_starts=(),
     phrase_ends=(),
 )
 
@@ -99,3 +100,17 @@ def test_brows_rise_on_some_accents_and_stay_in_range() -> None:
     quiet, _ = prior.brows(1, moments(120.0), STILL)
     assert inner.max() > quiet.max() + 0.1
     assert inner.min() >= 0 and outer.min() >= 0 and inner.max() <= 1
+
+
+def test_a_breath_opens_the_mouth_before_a_phrase() -> None:
+    seconds = moments(10.0, 100.0)
+    jaw, calm = (prior.breath(1, seconds, starts) for starts in ((5.0,), ()))
+    assert jaw[495] > calm[495] + 0.03
+    assert np.array_equal(jaw[:400], calm[:400])
+
+
+def test_effort_is_about_one_and_follows_whole_phrases_only_a_little() -> None:
+    seconds = moments(400.0)
+    effort = prior.speaking_effort(1, seconds, np.full(seconds.shape, 0.6))
+    assert effort.mean() == pytest.approx(1.0, abs=0.08)
+    assert 0.1 < effort.std() < 0.35

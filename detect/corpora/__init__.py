@@ -1,0 +1,1 @@
+"""One reader per known layout of a dataset on disk -> Catalog."""

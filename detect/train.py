@@ -1,0 +1,441 @@
+"""Train a detector: catalog -> prepared crops -> pairs -> network -> motion branch -> fusion -> calibrated weights.
+
+    train(recipe_named("frame_cpu"), catalog, root, Path("runs/first"), minutes=60)
+
+The rules of a fair training, told once:
+
+1. Only samples of the training split (or without a split) are touched. Of these, whole makers and whole people are held
+   out: they choose the checkpoint, the calibration and the threshold, and teach nothing.
+2. A batch holds pairs: a real picture and a forgery of the same size through the *same* treatment (scaler, lens, codec).
+3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not weigh more.
+4. The weights that are kept are the running mean at the step that was best on the held-out makers and people.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from detect.calibration import Calibration, fit_calibration
+from detect.detector import DetectError, Status
+from detect.models.fusing import ClipEvidence, fit_fusion, fit_temporal
+from detect.metrics import roc_auc, threshold_for_false_alarms
+from detect.models.frame import Description, FrameDetector, Fusion, TemporalModel, detail_of
+from detect.models.network import FrameNet, network_crop, start_from_imagenet, to_batch
+from detect.prepare import FaceLook, cache_key, load_look, prepare
+from detect.pseudo import Rng, Treatment, forge
+from detect.recipes import TrainRecipe
+from detect.sampling import spread_indices
+from media.catalog import Catalog, Label, Sample
+from media.clip import FloatArray, UInt8Array
+
+Say = Callable[[str], None]
+LABEL_ORDER = (0.0, 1.0)
+
+
+def _silent(text: str) -> None:
+    """For callers who do not want to hear anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A sample whose face was found."""
+
+    sample: Sample
+    face: FaceLook
+
+    @property
+    def synthetic(self) -> bool:
+        """The label."""
+        return self.sample.label is Label.SYNTHETIC
+
+    @property
+    def person(self) -> str:
+        """Who; a sample without a known person is its own."""
+        return self.sample.person or self.sample.source or self.sample.id
+
+    @property
+    def maker(self) -> str:
+        """Generator of a synthetic sample, collection of a real one."""
+        return self.sample.maker or "unknown"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Prepared samples that teach, and those that select and calibrate."""
+
+    teach: tuple[Prepared, ...]
+    check: tuple[Prepared, ...]
+    held_out_makers: tuple[str, ...]
+
+
+def _stable(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on a name and a seed only, not on the order of a catalog."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big") / 2**64
+
+
+def split_for_training(samples: Sequence[Prepared], recipe: TrainRecipe, seed: int) -> Split:
+    """Hold out whole makers of synthetic clips and whole people of real ones; nobody is on both sides.
+
+    Raises:
+        DetectError: when a label is missing, or nothing would be left on a side.
+    """
+    synthetic, real = [s for s in samples if s.synthetic], [s for s in samples if not s.synthetic]
+    if not synthetic or not real:
+        raise DetectError(f"training needs both labels, got {len(real)} real and {len(synthetic)} synthetic samples")
+    makers = sorted({s.maker for s in synthetic}, key=lambda m: _stable(m, seed))
+    people = sorted({s.person for s in real}, key=lambda p: _stable(p, seed))
+    count = min(recipe.held_out_makers, len(makers) - 1)
+    held_makers = set(makers[:count])
+    held_people = set(people[: max(1, round(recipe.held_out_people * len(people)))]) if len(people) > 1 else set()
+    check = [s for s in synthetic if s.maker in held_makers or not held_makers]
+    seen = {s.person for s in check if held_makers} | held_people
+    check += [s for s in real if s.person in seen or not held_people]
+    teach = [s for s in synthetic if s.maker not in held_makers and s.person not in seen]
+    teach += [s for s in real if s.person not in seen]
+    if not any(not s.synthetic for s in teach):
+        raise DetectError("no real sample is left to teach from: give clips of more people")
+    return Split(tuple(teach), tuple(check), tuple(sorted(held_makers)))
+
+
+class PairSource:
+    """Draws real pictures and forgeries of them; see rules 2 and 3 of the module."""
+
+    def __init__(self, teach: Sequence[Prepared], recipe: TrainRecipe) -> None:
+        """Index samples by person and maker."""
+        self.recipe = recipe
+        self._stills: dict[str, list[FaceLook]] = defaultdict(list)
+        self._clips: dict[str, list[FaceLook]] = defaultdict(list)
+        self._synthetic: dict[str, dict[str, list[FaceLook]]] = defaultdict(lambda: defaultdict(list))
+        for s in teach:
+            if s.synthetic:
+                self._synthetic[s.maker][s.person].append(s.face)
+            else:
+                (self._stills if len(s.face.seconds) == 1 else self._clips)[s.person].append(s.face)
+
+    def real(self, rng: Rng) -> tuple[UInt8Array, FloatArray]:
+        """A crop of a real face and its landmarks."""
+        stills = bool(self._stills) and (not self._clips or rng.random() < self.recipe.still_share)
+        return _drawn(_any(_any(self._stills if stills else self._clips, rng), rng), rng)
+
+    def pair(self, rng: Rng) -> tuple[UInt8Array, UInt8Array]:
+        """A real picture and a forgery, equally treated, as the network takes them."""
+        image, landmarks = self.real(rng)
+        if self._synthetic and rng.random() < self.recipe.synthetic_share:
+            other, _ = _drawn(_any(_any(_any(self._synthetic, rng), rng), rng), rng)
+        else:
+            other = forge(image, landmarks, rng, self.recipe.blend_share)
+        treatment = Treatment.draw(rng, self.recipe.sides)
+        turn, zoom = float(rng.uniform(-8, 8)), float(rng.uniform(0.92, 1.08))
+        shift = (float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04)))
+        mirror = rng.random() < 0.5
+        pictures = []
+        for picture in (image, other):
+            treated = treatment.apply(picture, picture.shape[0])
+            seen = network_crop(treated, self.recipe.size, turn_degrees=turn, zoom=zoom, shift=shift)
+            pictures.append(np.ascontiguousarray(seen[:, ::-1]) if mirror else seen)
+        return pictures[0], pictures[1]
+
+    def batch(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """(2P, 3, H, W) pictures, the real ones first, and (2P,) smoothed labels."""
+        pairs = [self.pair(rng) for _ in range(self.recipe.pairs)]
+        images = to_batch([real for real, _ in pairs] + [forged for _, forged in pairs])
+        label = torch.tensor(LABEL_ORDER).repeat_interleave(len(pairs))
+        smooth = self.recipe.label_smoothing
+        return images, label * (1 - 2 * smooth) + smooth
+
+
+def _any(values: Any, rng: Rng) -> Any:
+    items = list(values.values()) if isinstance(values, Mapping) else values
+    return items[int(rng.integers(len(items)))]
+
+
+def _drawn(face: FaceLook, rng: Rng) -> tuple[UInt8Array, FloatArray]:
+    n = int(rng.integers(len(face.crops)))
+    return face.crops[n], face.landmarks[n]
+
+
+@dataclass
+class Progress:
+    """Where a training stands; everything that `--resume` needs besides tensors."""
+
+    step: int = 0
+    best_step: int = -1
+    best_auc: float = -1.0
+    seconds: float = 0.0
+
+
+def network_logits(network: FrameNet, face: FaceLook, size: int, most: int = 8) -> NDArray[np.float64]:
+    """Logits of at most so many evenly spread looks."""
+    chosen = spread_indices(len(face.crops), most)
+    with torch.inference_mode():
+        device = next(network.parameters()).device
+        batch = to_batch([network_crop(face.crops[i], size) for i in chosen]).to(device)
+        return network(batch).double().cpu().numpy()
+
+
+def _auc_on(network: FrameNet, check: Sequence[Prepared], size: int) -> float:
+    labels = [s.synthetic for s in check]
+    return roc_auc(labels, [float(network_logits(network, s.face, size, 4).mean()) for s in check])
+
+
+class Trainer:
+    """The loop over batches with its checkpoints; see `train` for the whole."""
+
+    def __init__(self, recipe: TrainRecipe, split: Split, folder: Path, seed: int, say: Say) -> None:
+        """A network at its start.
+
+        Raises:
+            DetectError: when the recipe's device or ImageNet weights are missing.
+        """
+        if recipe.device == "cuda" and not torch.cuda.is_available():
+            raise DetectError(f"recipe {recipe.name} needs a CUDA GPU and there is none; use frame_cpu")
+        torch.manual_seed(seed)
+        self.recipe, self.split, self.folder, self.seed, self.say = recipe, split, folder, seed, say
+        self.network = FrameNet()
+        if recipe.imagenet:
+            start_from_imagenet(self.network)
+            self.network.freeze_lower()
+        self.network = self.network.to(recipe.device, memory_format=torch.channels_last)
+        self.mean = copy.deepcopy(self.network).eval()
+        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
+        self.progress = Progress()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        head = [p for n, p in self.network.named_parameters() if n.startswith("head")]
+        body = [p for n, p in self.network.named_parameters() if p.requires_grad and not n.startswith("head")]
+        return [{"params": head, "base": self.recipe.head_rate}, {"params": body, "base": 1.0}]
+
+    def run(self, minutes: float) -> None:
+        """Train until the time or the steps are used up; always ends with a checkpoint and a best network."""
+        started, before = time.monotonic(), self.progress.seconds
+        source = PairSource(self.split.teach, self.recipe)
+        while self.progress.step < self.recipe.max_steps:
+            self.progress.seconds = before + time.monotonic() - started
+            share = max(self.progress.seconds / (60 * minutes), self.progress.step / self.recipe.max_steps)
+            if share >= 1.0:
+                break
+            loss = self._step(source, share)
+            if self.progress.step % self.recipe.evaluate_every == 0:
+                self._look(loss)
+        self._look(float("nan"))
+
+    def _step(self, source: PairSource, share: float) -> float:
+        step = self.progress.step
+        # seeded by the step: a resumed run draws what an uninterrupted one would have drawn
+        images, labels = source.batch(np.random.default_rng((self.seed, step)))
+        rate = self.recipe.learning_rate * min(1.0, (step + 1) / 40) * (0.5 + 0.5 * float(np.cos(np.pi * share)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["base"]
+        self.network.train_upper() if self.recipe.imagenet else self.network.train()
+        logits = self.network(images.to(self.recipe.device))
+        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(self.recipe.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.progress.step += 1
+        keep = min(self.recipe.ema, (1 + self.progress.step) / (10 + self.progress.step))
+        with torch.no_grad():
+            for mean, now in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True):
+                mean.lerp_(now, 1 - keep) if mean.dtype.is_floating_point else mean.copy_(now)
+        return float(loss.detach())
+
+    def _look(self, loss: float) -> None:
+        auc = _auc_on(self.mean, self.split.check, self.recipe.size)
+        p = self.progress
+        line = {"step": p.step, "seconds": round(p.seconds, 1), "loss": round(loss, 4), "held_out_auc": round(auc, 4)}
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.say(f"step {p.step}: loss {loss:.3f}, AUC on held-out makers and people {auc:.3f}")
+        # a nan (one label only among the held-out) keeps the newest
+        if not auc <= p.best_auc:
+            p.best_auc, p.best_step = auc, p.step
+            _write_tensors({k: v.contiguous() for k, v in self.mean.state_dict().items()}, self.folder / "best.safetensors")
+        self.save()
+
+    def save(self) -> None:
+        """A checkpoint to go on from."""
+        state = {"network": self.network.state_dict(), "mean": self.mean.state_dict()}
+        part = self.folder / f".{uuid4().hex}.part"
+        torch.save({**state, "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}, part)
+        part.replace(self.folder / "checkpoint.pt")
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint when there is one."""
+        file = self.folder / "checkpoint.pt"
+        if not file.is_file():
+            return
+        state = torch.load(file, map_location=self.recipe.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.mean.load_state_dict(state["mean"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        self.say(f"going on from step {self.progress.step}")
+
+    def best(self) -> FrameNet:
+        """The network that was best on the held-out makers and people."""
+        from safetensors.torch import load_file
+
+        network = FrameNet()
+        network.load_state_dict(load_file(self.folder / "best.safetensors"))
+        return network.eval().to(memory_format=torch.channels_last)
+
+
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        save_file(tensors, part)
+        part.replace(path)
+    except OSError as error:
+        raise DetectError(f"{path}: cannot write the weights ({error.strerror}); check folder and space") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_detector(network: FrameNet, description: Description, path: Path) -> Path:
+    """Write half-precision weights and their description; returns the .safetensors path.
+
+    Raises:
+        DetectError: when the folder cannot be written.
+    """
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    _write_tensors(half, path)
+    described = replace(description, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    part.write_text(json.dumps(described.to_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(path.with_suffix(".json"))
+    return path
+
+
+def prepared_samples(
+    catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = _silent
+) -> tuple[Prepared, ...]:
+    """The samples of a catalog in which one clear main face was found, with its crops."""
+    kept: list[Prepared] = []
+    lost: dict[str, int] = defaultdict(int)
+    for number, (sample, row) in enumerate(prepare(catalog, root, cache, recipe.plan), start=1):
+        if number % 50 == 0:
+            say(f"prepared {number} of {len(catalog)}")
+        if row["status"] != Status.OK:
+            lost[str(row["status"])] += 1
+            continue
+        look = load_look(cache / f"{cache_key(sample, recipe.plan)}.npz")
+        kept.append(Prepared(sample, look.faces[0]))
+    if lost:
+        say("left out: " + ", ".join(f"{n} {status}" for status, n in sorted(lost.items())))
+    return tuple(kept)
+
+
+def train(
+    recipe: TrainRecipe,
+    datasets: Sequence[tuple[Path, Catalog]],
+    out: Path,
+    *,
+    minutes: float = 90.0,
+    resume: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    say: Say = _silent,
+) -> Path:
+    """Train a detector and write `detector.safetensors` with its description, log and resolved recipe.
+
+    Args:
+        recipe: how.
+        datasets: (folder, catalog) pairs; only their training split is used.
+        out: folder for everything that is written.
+        minutes: time for the network; preparing and calibrating come on top.
+        resume: go on from the checkpoint in `out`.
+        seed: of every draw.
+        cache: folder for prepared crops, `out/prepared` by default.
+        say: told one line at a time how it goes.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        DetectError: when the data cannot train a detector or a folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.json").write_text(json.dumps(recipe.to_json() | {"seed": seed}, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise DetectError(f"{out}: cannot write there ({error.strerror})") from error
+    samples: list[Prepared] = []
+    for root, catalog in datasets:
+        teaching = Catalog([s for s in catalog if s.split in (None, "train")], name=catalog.name)
+        samples += prepared_samples(teaching, root, cache or out / "prepared", recipe, say)
+    split = split_for_training(samples, recipe, seed)
+    say(f"{len(split.teach)} samples teach; held out: {', '.join(split.held_out_makers)} and {len(split.check)} samples")
+    trainer = Trainer(recipe, split, out, seed, say)
+    if resume:
+        trainer.resume()
+    trainer.run(minutes)
+    network = trainer.best()
+    description = describe(network, split, recipe, trainer.progress, seed)
+    return write_detector(network, description, out / "detector.safetensors")
+
+
+def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most: int = 18) -> list[ClipEvidence]:
+    """What both branches say about each sample."""
+    return [
+        ClipEvidence(s.synthetic, s.person, s.maker, network_logits(network, s.face, size, most), s.face.windows)
+        for s in samples
+    ]
+
+
+def describe(network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int) -> Description:
+    """Fit motion branch, fusion, calibration and threshold on training people; the held-out ones calibrate."""
+    teach = evidence_of(network, split.teach, recipe.size)
+    check = evidence_of(network, split.check, recipe.size)
+    moving = [c for c in teach + check if len(c.windows)]
+    temporal = fit_temporal(moving) if recipe.temporal else TemporalModel()
+    fusion = fit_fusion(check, temporal)
+    labels = [c.synthetic for c in check]
+    both = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows)) for c in check]
+    alone = [fusion.logit(fusion.pooled(c.logits), float("nan")) for c in check]
+    one_label = len(set(labels)) < 2
+    calibration = Calibration() if one_label else fit_calibration(labels, both)
+    picture = Calibration() if one_label else fit_calibration(labels, alone)
+    probabilities = calibration.probabilities(both)
+    threshold = 0.5 if all(labels) else threshold_for_false_alarms(labels, probabilities, 0.05)
+    detail = [detail_of(s.face.crops, recipe.size) for s in split.teach + split.check]
+    figures = {
+        "steps": progress.best_step,
+        "held_out_makers": list(split.held_out_makers),
+        "held_out_auc_frames": None if one_label else round(roc_auc(labels, alone), 4),
+        "held_out_auc": None if one_label else round(roc_auc(labels, both), 4),
+        "held_out_samples": len(check),
+        "teaching_samples": len(teach),
+    }
+    return Description(
+        name=recipe.name,
+        version="1",
+        size=recipe.size,
+        threshold=float(np.clip(threshold, 0.01, 0.99)),
+        calibration=calibration,
+        picture_calibration=picture,
+        temporal=temporal,
+        fusion=fusion,
+        min_detail=float(0.5 * min(detail)),
+        recipe=recipe.to_json() | {"seed": seed},
+        figures=figures,
+        weights_sha256="",
+    )
+
+
+__all__ = ["FrameDetector", "Fusion", "Prepared", "Split", "evidence_of", "split_for_training", "train"]

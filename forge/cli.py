@@ -1,0 +1,273 @@
+"""The commands of the generator: `forge animate`, `forge dataset`, `forge recipes`.
+
+Facts go to stdout as JSON, talk to stderr. Exit codes: 0 done, 1 refused or not complete (one line says why), 2 wrong
+usage, 130 interrupted. What they do is imported when they run, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from rich.console import Console
+
+    from forge.dataset import Progress
+    from forge.portrait import Declaration
+
+app = typer.Typer(
+    name="forge",
+    help="Make labelled, signed talking-head clips from declared portraits and speech.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+
+
+class Size(StrEnum):
+    """Pixels a side."""
+
+    SMALL = "256"
+    LARGE = "512"
+
+
+Nonexistent = Annotated[
+    bool, typer.Option("--nonexistent", help="The picture shows nobody: generated, painted, drawn, rendered.")
+]
+Consent = Annotated[
+    str | None, typer.Option("--consent", help='Who agreed, when, to what: "Ada Example agreed on 2026-03-01 to ..."')
+]
+License = Annotated[str | None, typer.Option("--license", help="License of the picture, recorded in the credential.")]
+
+
+@app.command()
+def animate(
+    portrait: Annotated[Path, typer.Argument(help="A picture with one face: png, jpeg, webp.", show_default=False)],
+    speech: Annotated[Path, typer.Argument(help="Speech: wav, flac, mp3 ..., or a video.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The mp4 to make.", show_default=False)],
+    nonexistent: Nonexistent = False,
+    consent: Consent = None,
+    license: License = None,
+    method: Annotated[str, typer.Option(help="How the face is animated.")] = "mesh",
+    size: Annotated[Size, typer.Option(help="Pixels a side.")] = Size.LARGE,
+    fps: Annotated[str, typer.Option(help="Frames a second: 25, 29.97, 30000/1001.")] = "25",
+    gaze: Annotated[str | None, typer.Option(help="Where the eyes rest: yaw,pitch in degrees, such as 10,-5.")] = None,
+    distance: Annotated[float, typer.Option(help="1 = as in the picture, 2 = twice as far.")] = 1.0,
+    emotion: Annotated[str | None, typer.Option(help="name or name:strength, such as happy:0.6.")] = None,
+    head_motion: Annotated[float, typer.Option(help="Scale of head sway; 0 keeps the head still.")] = 1.0,
+    blink_rate: Annotated[float, typer.Option(help="Scale of the number of blinks.")] = 1.0,
+    lip_gain: Annotated[float, typer.Option(help="Scale of mouth opening.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same clip.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when it exists.")] = False,
+) -> None:
+    """Make a PORTRAIT say the SPEECH: a signed mp4, as long as the speech, that says it is synthetic."""
+    with _one_line_errors() as console:
+        from forge.animate import animate_to_file
+        from forge.methods import Shot
+        from forge.motion.controls import Controls
+
+        declaration = _declaration(nonexistent, consent, license)
+        controls = Controls.parse(
+            gaze=gaze,
+            distance=distance,
+            emotion=emotion,
+            head_motion=head_motion,
+            blink_rate=blink_rate,
+            lip_gain=lip_gain,
+            seed=seed,
+        )
+        with _bar(console, "filming", "frames") as tell:
+            made = animate_to_file(
+                portrait,
+                speech,
+                out,
+                declaration=declaration,
+                method=method,
+                shot=Shot(int(size.value), _rate(fps), controls),
+                overwrite=overwrite,
+                on_frame=tell,
+                notify=console.print,
+            )
+        console.print(f"made {made.file} ({made.frames} frames), {made.declaration}, signed")
+        _print(made.to_json())
+
+
+@app.command()
+def dataset(
+    recipe: Annotated[str, typer.Argument(help="A name that `forge recipes` lists.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The folder to make, or to go on with.", show_default=False)],
+    portraits: Annotated[Path, typer.Option(help="Folder of pictures (and portraits.csv).", show_default=False)],
+    speech: Annotated[Path, typer.Option(help="Folder of sound (and speech.csv).", show_default=False)],
+    real: Annotated[Path | None, typer.Option(help="Folder of real videos (and real.csv).")] = None,
+    nonexistent: Nonexistent = False,
+    consent: Consent = None,
+    license: License = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many clips, instead of the recipe's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that work at the same time.")] = 1,
+    size: Annotated[Size | None, typer.Option(help="Pixels a side, instead of the recipe's.")] = None,
+    method: Annotated[str, typer.Option(help="How faces are animated.")] = "mesh",
+    seed: Annotated[int, typer.Option(help="Same inputs and seed, same clips.")] = 0,
+) -> None:
+    """Make a labelled dataset of signed clips by a RECIPE in the folder OUT; the same command again goes on with it.
+
+    Exit code 0 when every planned clip is there; input files that cannot be used are left out, told and listed in
+    failures.jsonl. Exit code 1 when a planned clip could not be made.
+    """
+    with _one_line_errors() as console:
+        from dataclasses import replace
+
+        from forge.dataset import Request, make_dataset
+        from forge.recipes import recipe_named
+
+        design = recipe_named(recipe)
+        request = Request(
+            recipe=replace(design, size=int(size.value)) if size else design,
+            folder=out,
+            portraits=portraits,
+            speech=speech,
+            real=real,
+            everyone=_declaration(nonexistent, consent, license),
+            limit=limit,
+            workers=workers,
+            seed=seed,
+            method=method,
+        )
+        with _factory_bar(console) as watch:
+            report = make_dataset(request, watch, console.print)
+        for warning in report.warnings:
+            console.print(f"note: {warning}")
+        for name, reason in report.skipped_inputs.items():
+            console.print(f"left out {name}: {reason}", soft_wrap=True, markup=False)
+        console.print(
+            f"{report.clips} clips in {out} ({report.made} made now), signed: {report.standing}", markup=False
+        )
+        _print(report.to_json())
+        if not report.complete:
+            causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())
+            console.print(
+                f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}", markup=False
+            )
+            raise typer.Exit(1)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes of `forge dataset` as JSON Lines."""
+    from forge.recipes import DATASET_RECIPES
+
+    for make in DATASET_RECIPES.values():
+        typer.echo(json.dumps(make().to_json()))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[Console]:
+    """A console for talk; what a user can mend becomes one line and exit code 1."""
+    from rich.console import Console
+
+    from forge.portrait import ForgeError
+    from media.clip import MediaError
+    from provenance.errors import ProvenanceError
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        yield console
+    except (ForgeError, MediaError, ProvenanceError, ValueError, OSError, MemoryError) as error:
+        line = " ".join(str(error).split()) or f"out of resources ({type(error).__name__})"
+        console.print(f"error: {line}", markup=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        console.print("interrupted; nothing half-made was left")
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _declaration(nonexistent: bool, consent: str | None, license: str | None) -> Declaration | None:
+    from forge.portrait import Declaration, ForgeError
+
+    if nonexistent and consent is not None:
+        raise ForgeError("say either --nonexistent or --consent: a picture of nobody cannot agree")
+    words = license or "unstated"
+    if consent is not None:
+        return Declaration.consent(consent, words)
+    return Declaration.nonexistent(words) if nonexistent else None
+
+
+def _rate(text: str) -> Fraction:
+    """An exact frame rate from 25, 29.97 or 30000/1001."""
+    from fractions import Fraction
+
+    from forge.portrait import ForgeError
+    from media.timing import nearest_standard_rate
+
+    try:
+        rate = Fraction(text.strip())
+        return rate if "/" in text or rate <= 0 else nearest_standard_rate(rate)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ForgeError(f"fps must be a number such as 25, 29.97 or 30000/1001, got {text!r}") from error
+
+
+def _print(facts: dict[str, Any]) -> None:
+    typer.echo(json.dumps(facts, ensure_ascii=False))
+
+
+@contextmanager
+def _bar(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that is told (done, planned)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, planned: bar.update(task, completed=done, total=planned)
+
+
+@contextmanager
+def _factory_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar with clips a second, the time that is left, and failures."""
+    import time
+
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task, stage, began = bar.add_task("", total=None, rate="", failed=""), "", time.monotonic()
+
+        def watch(progress: Progress) -> None:
+            nonlocal stage, began
+            if progress.stage != stage:
+                stage, began = progress.stage, time.monotonic()
+                bar.reset(task, total=progress.planned, completed=progress.done, description=stage)
+            made, seconds = progress.done - progress.kept, time.monotonic() - began
+            rate = f"{made / seconds:.2f} clips/s" if stage == "filming" and made and seconds else ""
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            bar.update(task, completed=progress.done + progress.failed, rate=rate, failed=failed)
+
+        yield watch
+
+
+if __name__ == "__main__":
+    app()

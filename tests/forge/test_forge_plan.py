@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from forge.framing import Square, square_around
+from forge.material import Material, Role, Window
+from forge.plan import Plan, assign_splits, balanced, connected, draw_pair, quotas
+from forge.portrait import ForgeError
+from forge.recipes import DATASET_RECIPES, DatasetRecipe, recipe_named, small, tiny
+from media.catalog import Label
+
+SHARES = (("train", 0.7), ("val", 0.15), ("test", 0.15))
+
+
+def portrait(n: int, person: str | None = None, split: str | None = None) -> Material:
+    return Material(
+        Role.PORTRAIT,
+        f"/p/p{n}.png",
+        sha256=f"{n:064x}",
+        person=person or f"person{n}",
+        source=f"portrait{n}",
+        split=split,
+        windows=(Window(0, 0, (100, 100, 200, 200)),),
+    )
+
+
+def speech(n: int, seconds: float = 10.0) -> Material:
+    return Material(Role.SPEECH, f"/s/s{n}.wav", sha256=f"{n + 1000:064x}", source=f"speech{n}", seconds=seconds)
+
+
+def real(
+    n: int, person: str | None = None, windows: int = 2, sound: bool = True, source: str | None = None
+) -> Material:
+    return Material(
+        Role.REAL,
+        f"/r/r{n}.mp4",
+        sha256=f"{n + 2000:064x}",
+        person=person or f"real{n}",
+        source=source or f"video{n}",
+        seconds=9.0,
+        has_sound=sound,
+        windows=tuple(Window(4.0 * k, 3.0, (10, 10, 90, 90)) for k in range(windows)),
+    )
+
+
+def plan_of(materials: list[Material], seed: int = 0, recipe: DatasetRecipe | None = None) -> Plan:
+    return Plan.of(recipe or tiny(), materials, seed=seed, method="mesh")
+
+
+MANY = [*(portrait(n) for n in range(20)), *(speech(n) for n in range(10)), *(real(n) for n in range(12))]
+
+
+def test_a_larger_limit_continues_the_same_sequence() -> None:
+    plan = plan_of(MANY)
+    assert list(plan.clips(30))[:10] == list(plan.clips(10))
+
+
+def test_ids_are_different_and_depend_on_seed_and_material_alone() -> None:
+    first, again, other = (list(plan_of(MANY, seed).clips(48)) for seed in (0, 0, 1))
+    assert [clip.id for clip in first] == [clip.id for clip in again]
+    assert len({clip.id for clip in first}) == 48
+    # of a real clip only the design depends on the seed, and that is enough to tell two files apart
+    assert not {clip.id for clip in first} & {clip.id for clip in other}
+
+
+def test_no_person_source_or_speech_is_in_two_splits() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for clip in plan_of(MANY).clips(200):
+        for name in (clip.person, clip.source, clip.speech.source if clip.speech else clip.source):
+            places[name].add(clip.split)
+    assert all(len(splits) == 1 for splits in places.values())
+    assert {split for splits in places.values() for split in splits} == {"train", "val", "test"}
+
+
+def test_a_short_dataset_has_all_splits_too() -> None:
+    assert {clip.split for clip in plan_of(MANY).clips(12)} == {"train", "val", "test"}
+
+
+def test_one_person_in_portraits_and_videos_stays_in_one_split() -> None:
+    materials = [portrait(0, "ada"), portrait(1, "ada"), real(0, "ada"), *MANY[2:]]
+    splits = assign_splits([m for m in materials if m.role is not Role.SPEECH], SHARES, 0)
+    assert splits["portrait0"] == splits["portrait1"] == splits["video0"]
+
+
+def test_sources_that_share_a_person_by_any_chain_are_one_group() -> None:
+    groups = connected([real(0, "a", source="x"), real(1, "b", source="x"), real(2, "b", source="y"), real(3, "c")])
+    assert groups["x"] == groups["y"] != groups["video3"]
+
+
+def test_the_table_may_ask_for_a_split_but_not_for_two() -> None:
+    fixed = assign_splits([portrait(0, split="test"), portrait(1), portrait(2)], SHARES, 0)
+    assert fixed["portrait0"] == "test"
+    with pytest.raises(ForgeError, match="ada"):
+        assign_splits([portrait(0, "ada", "test"), portrait(1, "ada", "train")], SHARES, 0)
+    with pytest.raises(ForgeError, match="holdout"):
+        assign_splits([portrait(0, split="holdout")], SHARES, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, {}), (1, {"train": 1}), (2, {"train": 1, "test": 1}), (3, {"train": 1, "val": 1, "test": 1}),
+     (20, {"train": 14, "val": 3, "test": 3}), (100, {"train": 70, "val": 15, "test": 15})],
+)  # fmt: skip
+def test_quotas_follow_the_shares_and_leave_no_split_empty(count: int, expected: dict[str, int]) -> None:
+    assert dict(Counter(quotas(count, SHARES))) == expected
+
+
+def test_real_and_synthetic_twins_share_everything_that_encoding_could_tell() -> None:
+    clips = list(plan_of(MANY).clips(40))
+    for synthetic, twin in zip(clips[::2], clips[1::2], strict=True):
+        assert (synthetic.label, twin.label) == (Label.SYNTHETIC, Label.REAL)
+        assert (synthetic.frames, synthetic.crf, synthetic.crop_factor, synthetic.has_sound) == (
+            twin.frames,
+            twin.crf,
+            twin.crop_factor,
+            twin.has_sound,
+        )
+
+
+def test_the_twin_of_a_silent_video_is_silent() -> None:
+    materials = [*MANY[:30], *(real(n, sound=n % 2 == 0) for n in range(6))]
+    clips = list(plan_of(materials).clips(24))
+    assert Counter(c.has_sound for c in clips[::2]) == Counter(c.has_sound for c in clips[1::2]) == {True: 6, False: 6}
+
+
+def test_real_clips_end_with_the_material_and_no_window_is_used_twice() -> None:
+    clips = list(plan_of([*MANY[:30], real(0, windows=2), real(1, windows=1)]).clips(40))
+    reals = [c for c in clips if c.label is Label.REAL]
+    assert len(reals) == 3 and len(clips) == 23
+    assert len({(c.source, c.start_seconds) for c in reals}) == 3
+
+
+def test_every_portrait_and_every_speech_is_used_before_one_comes_again() -> None:
+    clips = list(plan_of(MANY[:30]).clips(20))
+    assert len({c.source for c in clips}) == 20
+    train = [c for c in plan_of(MANY[:30]).clips(200) if c.split == "train"]
+    counts = Counter(c.speech.source for c in train if c.speech)
+    assert max(counts.values()) - min(counts.values()) <= len(train) // 10
+
+
+def test_a_clip_never_outlasts_its_speech_or_its_window() -> None:
+    materials = [*MANY[:20], *(speech(n, seconds=0.7 + 0.1 * n) for n in range(5)), real(0), real(1)]
+    for clip in plan_of(materials).clips(60):
+        length = clip.frames / 25
+        if clip.speech:
+            assert clip.start_seconds + length <= clip.speech.seconds + 1e-3
+        else:
+            assert length <= clip.window.seconds
+
+
+def test_choices_are_balanced_in_every_block() -> None:
+    choices = (18, 23, 28)
+    for block in range(5):
+        assert sorted(balanced(choices, 3, "crf", i) for i in range(3 * block, 3 * block + 3)) == [18, 23, 28]
+
+
+def test_factors_stay_inside_the_ranges_of_the_recipe() -> None:
+    recipe = small()
+    pairs = [draw_pair(recipe, 5, index) for index in range(200)]
+    assert all(recipe.seconds[0] <= pair.seconds <= recipe.seconds[1] for pair in pairs)
+    yaws = [pair.controls.gaze_yaw_degrees for pair in pairs]
+    assert min(yaws) < -12 and max(yaws) > 12 and max(map(abs, yaws)) <= 15
+    assert all(pair.controls.emotion_strength == 0 for pair in pairs if pair.controls.emotion == "neutral")
+    assert Counter(pair.controls.emotion for pair in pairs[:6])["neutral"] == 2
+
+
+def test_planning_is_lazy_and_the_millionth_clip_is_known_at_once() -> None:
+    plan = plan_of(MANY)
+    assert plan.clip(10**6) is not None
+    assert len(list(islice(plan.clips(10**9), 5))) == 5
+
+
+def test_without_usable_material_the_first_reason_is_told() -> None:
+    broken = replace(portrait(0), problem="p0.png: no face found; give another", cause="unusable")
+    with pytest.raises(ForgeError, match="no face found"):
+        plan_of([broken, speech(0)])
+    with pytest.raises(ForgeError, match="no usable speech"):
+        plan_of([portrait(0)])
+
+
+def test_recipes_are_found_by_name_and_say_what_they_are() -> None:
+    for name in DATASET_RECIPES:
+        assert recipe_named(name).name == name
+        assert recipe_named(name).to_json()["fps"] == "25/1"
+    with pytest.raises(ValueError, match="tiny, small, bench_512"):
+        recipe_named("huge")
+
+
+def test_a_recipe_that_cannot_be_filmed_is_refused() -> None:
+    for nonsense in ({"size": 300}, {"clips": 0}, {"seconds": (3.0, 1.0)}, {"crf_ladder": (99,)}, {"emotions": ()}):
+        with pytest.raises(ValueError):
+            replace(tiny(), **nonsense)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("box", "factor", "expected"),
+    [((100, 100, 200, 200), 2.0, Square(50, 50, 200)), ((0, 0, 100, 100), 2.0, Square(0, 0, 200)),
+     ((540, 260, 640, 360), 2.0, Square(440, 160, 200)), ((200, 100, 300, 300), 9.0, Square(70, 0, 360))],
+)  # fmt: skip
+def test_the_crop_is_centred_on_the_face_and_stays_in_the_picture(
+    box: tuple[float, float, float, float], factor: float, expected: Square
+) -> None:
+    assert square_around(box, width=640, height=360, factor=factor) == expected

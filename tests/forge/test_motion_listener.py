@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from forge.motion.hearing import Heard
+from forge.motion.listener import CHUNK, REACH, Listener, expected_shapes, shipped_listener, viseme_chances
+from forge.motion.visemes import VISEMES
+
+
+def random_listener(seed: int = 0) -> Listener:
+    rng = np.random.default_rng(seed)
+    return Listener({n: (0.1 * rng.standard_normal(s)).astype(np.float32) for n, s in expected_shapes().items()})
+
+
+def test_a_long_sound_in_chunks_gives_what_one_pass_gives() -> None:
+    listener = random_listener()
+    bands = np.random.default_rng(1).standard_normal((2 * CHUNK + 77, 80)).astype(np.float32)
+    whole = listener._chunk(bands)
+    assert np.allclose(listener.logits(bands), whole, atol=1e-4)
+
+
+def test_it_hears_no_farther_than_its_reach() -> None:
+    listener = random_listener()
+    bands = np.random.default_rng(1).standard_normal((300, 80)).astype(np.float32)
+    changed = bands.copy()
+    changed[150] += 1.0
+    moved = np.flatnonzero(np.abs(listener.logits(bands) - listener.logits(changed)).max(axis=1) > 1e-6)
+    assert moved.min() == 150 - REACH and moved.max() == 150 + REACH
+
+
+def test_chances_sum_to_one() -> None:
+    heard = Heard(np.random.default_rng(1).standard_normal((50, 80)).astype(np.float32), np.zeros(50, np.float32))
+    chance = viseme_chances(heard, random_listener())
+    assert chance.shape == (50, len(VISEMES))
+    assert np.allclose(chance.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(ValueError, match="not the listener's weights"):
+        Listener({"entry.weight": np.zeros((5, 80, 12), np.float32)})
+    with pytest.raises(ValueError, match="cannot be read"):
+        Listener.from_bytes(b"not safetensors")
+
+
+def test_weights_survive_saving() -> None:
+    listener = random_listener()
+    again = Listener.from_bytes(save(dict(listener.tensors)))
+    assert all(np.array_equal(again.tensors[name], tensor) for name, tensor in listener.tensors.items())
+
+
+def test_the_shipped_listener_hears_silence_in_silence() -> None:
+    heard = Heard(np.full((100, 80), -2.0, np.float32), np.full(100, -60.0, np.float32))
+    assert viseme_chances(heard, shipped_listener())[:, VISEMES.index("silence")].min() > 0.7
