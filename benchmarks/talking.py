@@ -143,7 +143,7 @@ def turn_angles(poses: NDArray[np.float32], frame_indices: NDArray[np.int32]) ->
     return np.asarray(angles[np.diff(frame_indices) == 1], np.float64)
 
 
-def count_blinks(closure: Curve, *, close: float = 0.5, reopen: float = 0.35, max_frames: int = 15) -> int:
+def count_blinks(closure: Curve, *, close: float = 0.4, reopen: float = 0.3, max_frames: int = 15) -> int:
     """Closings of the eye: rises to `close` that fall to `reopen` within `max_frames`; longer ones are sleep.
 
     Args:

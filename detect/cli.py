@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="detect",
-    help="Judge clips: is this talking head synthetic, how sure is that, and on what evidence.",
+    help="Judge clips: is this talking head synthetic, how sure is that, and on what evidence.\n\n"
+    "Exit codes: 0 done, whatever was found; 1 it could not be done; 2 the command was given wrongly.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -335,7 +337,10 @@ def one_line_errors() -> Iterator[None]:
     from provenance.errors import ProvenanceError
 
     try:
-        yield
+        with warnings.catch_warnings():
+            # libraries warn about damaged files; the answer says it, and stderr belongs to the person
+            warnings.simplefilter("ignore")
+            yield
     except (DetectError, MediaError, ProvenanceError) as error:
         _fail(str(error), 1)
     except BrokenPipeError:

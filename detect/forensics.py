@@ -6,6 +6,7 @@ Everything here can be edited by anybody: facts are shown, marks are believed on
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,10 @@ CHINESE_LABEL = re.compile(rb"AIGC.{0,64}?\{[^{}]{0,400}?Label[\"'&quot;\s:]{1,2
 
 MANIFEST_TRACES = (b"jumdc2pa", bytes.fromhex("d8fec3d61b0e483c92975828877ec481"))
 """How a C2PA manifest store begins in every format, and the `uuid` box that holds it in mp4."""
+
+
+PARSING_FAULTS = (ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What Pillow's readers of metadata raise on damaged files, by design and by accident."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,8 @@ def _picture_facts(path: Path) -> tuple[str, tuple[Fact, ...], tuple[str, ...]] 
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # damaged tags and large sizes: what cannot be read is left out, without a word on stderr
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 moving = bool(getattr(image, "is_animated", False))
                 exif = {key: _plain(value) for key, value in image.getexif().items()}
@@ -164,7 +170,7 @@ def _picture_facts(path: Path) -> tuple[str, tuple[Fact, ...], tuple[str, ...]] 
                 )
     except UnidentifiedImageError:
         return None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+    except (OSError, *PARSING_FAULTS, Image.DecompressionBombError):
         # a damaged or oversized picture: the detectors say what is wrong with it
         return "picture", (), ()
     # tag numbers of EXIF 2.3: make, model, software, date

@@ -203,16 +203,16 @@ def _declaration(nonexistent: bool, consent: str | None, license: str | None) ->
 
 def _rate(text: str) -> Fraction:
     """An exact frame rate from 25, 29.97 or 30000/1001."""
+    import re
     from fractions import Fraction
 
     from forge.portrait import ForgeError
     from media.timing import nearest_standard_rate
 
-    try:
-        rate = Fraction(text.strip())
-        return rate if "/" in text or rate <= 0 else nearest_standard_rate(rate)
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise ForgeError(f"fps must be a number such as 25, 29.97 or 30000/1001, got {text!r}") from error
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6}|/\d{1,6})?", text.strip()) or text.strip().endswith("/0"):
+        raise ForgeError(f"fps must be a number such as 25, 29.97 or 30000/1001, got {text[:40]!r}")
+    rate = Fraction(text.strip())
+    return rate if "/" in text or rate == 0 else nearest_standard_rate(rate)
 
 
 def _print(facts: dict[str, Any]) -> None:

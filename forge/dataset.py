@@ -165,12 +165,12 @@ def make_dataset(
     folder = request.folder
     entries = [*list_pictures(request.portraits, request.everyone), *list_speech(request.speech)]
     entries += list_real(request.real) if request.real else []
-    development_identity(notify=notify)  # before there are several processes that would all make one
     with alone(folder):
         materials = _looked_at(request, entries, watch)
         plan = Plan.of(request.recipe, materials, seed=request.seed, method=request.maker.name)
         begin_or_continue(folder, _settings(request, materials))
         write_lines(folder / INPUTS, (_told(material) for material in materials))
+        development_identity(notify=notify)  # before there are several processes that would all make one
         done = kept(folder, plan.clips(request.clips))
         before = len(done)
         failures = _film(request, plan, done, watch)

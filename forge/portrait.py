@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import stat
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -191,24 +192,21 @@ def check_picture_header(path: Path) -> None:
     Raises:
         ForgeError: naming what was found.
     """
-    if path.is_dir():
-        raise ForgeError(f"{path}: a folder, expected one picture file")
+    check_regular(path, "one picture file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about large headers; the limit below is ours
             with path.open("rb") as file, Image.open(file) as picture:
                 width, height = picture.size
                 frames = int(getattr(picture, "n_frames", 1)) if picture.format in ("GIF", "WEBP", "PNG") else 1
-    except FileNotFoundError as error:
-        raise ForgeError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
         found = "an empty file" if path.stat().st_size == 0 else "not a picture"
         raise ForgeError(f"{path}: {found}; give a png, jpeg or webp portrait") from error
     except Image.DecompressionBombError as error:
         raise ForgeError(f"{path}: more pixels than a portrait can have; resize it to 4096 px or less") from error
-    except PermissionError as error:
-        raise ForgeError(f"{path}: cannot be read (permission denied)") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ForgeError(f"{path}: cannot be read ({error.strerror})") from error
         raise ForgeError(f"{path}: a damaged picture; save it again as png ({_one_line(error)})") from error
     if max(width, height) > LARGEST_SIDE:
         raise ForgeError(f"{path}: {width} x {height} pixels, at most {LARGEST_SIDE} a side; resize it")
@@ -216,6 +214,22 @@ def check_picture_header(path: Path) -> None:
         raise ForgeError(_too_small(path, width, height))
     if frames > 1:
         raise ForgeError(f"{path}: an animation of {frames} frames, expected one picture; save one frame as png")
+
+
+def check_regular(path: Path, wanted: str) -> None:
+    """Refuse what is no regular file: a folder, nothing at all, or a pipe that would be waited for without end.
+
+    Raises:
+        ForgeError: naming what was found.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise ForgeError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ForgeError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not stat.S_ISREG(mode):
+        raise ForgeError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, expected {wanted}")
 
 
 def list_portraits(folder: Path, everyone: Declaration | None = None) -> list[PortraitFile]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from forge.portrait import ForgeError, sha256_of
+from forge.portrait import ForgeError, check_regular, sha256_of
 from media.clip import MediaError, Waveform
 
 SHORTEST_SPEECH_SECONDS = Fraction(1, 5)
@@ -35,6 +35,7 @@ def load_speech(path: Path) -> Speech:
     """
     from media.video import read_waveform
 
+    check_regular(path, "one sound file")
     try:
         sound = read_waveform(path)
     except MediaError as error:

@@ -156,6 +156,14 @@ def box_overlap(a: FloatArray, b: FloatArray) -> float:
     return shared / total if total > 0 else 0.0
 
 
+def same_place(a: FloatArray, b: FloatArray) -> bool:
+    """Whether two boxes show one face: intersection over union of 0.3 or more, or one holds most of the other."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = float(np.prod(np.clip(high - low, 0.0, None)))
+    smaller = min(float(np.prod(a[2:] - a[:2])), float(np.prod(b[2:] - b[:2])))
+    return box_overlap(a, b) >= 0.3 or (smaller > 0 and shared >= 0.7 * smaller)
+
+
 def outer_eye_distance(landmarks: FloatArray) -> float:
     """Distance in pixels between the outer eye corners (33 and 263), in the picture plane."""
     return float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))

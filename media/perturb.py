@@ -20,8 +20,8 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
-from media.clip import Clip, MediaError, UInt8Array, Waveform
-from media.timing import slots
+from media.clip import Clip, MediaError, UInt8Array
+from media.timing import nearest_standard_rate, slots
 from media.video import Encoding, has_encoder, recompressed
 
 Level = int | float | str
@@ -320,11 +320,10 @@ def _crop(clip: Clip, share: float) -> Clip:
 
 
 def _fps(clip: Clip, rate: float) -> Clip:
-    fps = Fraction(_in_range("fps", rate, 1, 240)).limit_denominator(1001)
+    fps = nearest_standard_rate(Fraction(_in_range("fps", rate, 1, 240)))
     timed = ((index / clip.fps, index) for index in range(clip.length))
     chosen = [index for _, index in slots(timed, fps, lambda: clip.duration_seconds)]
-    sound: Waveform | None = clip.sound
-    return Clip(clip.frames[chosen], fps, sound)
+    return Clip(clip.frames[chosen], fps, clip.sound)
 
 
 _BY_NUMBER: Mapping[str, Callable[[Clip, float], Clip]] = MappingProxyType(

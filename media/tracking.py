@@ -1,6 +1,6 @@
 """Follow faces through a video: one `FaceTrack` per face and shot, from one pass over the frames in bounded memory.
 
-    tracks = track_faces(stream_frames(path))
+    tracks = track_faces(stream_frames(path))         # media.faces: loads the finder, sorts by visibility
     tracks[0].frame_indices, tracks[0].landmarks      # (N,), (N, 478, 3); frames in which it was hidden are absent
 
 How, in this order for every frame:
@@ -17,7 +17,7 @@ Nothing is smoothed: every frame is an independent measurement.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media.clip import FloatArray, MediaError, UInt8Array
-from media.landmarks import BLENDSHAPE_NAMES, LANDMARKS, FaceObservation, box_overlap
+from media.landmarks import BLENDSHAPE_NAMES, LANDMARKS, FaceObservation, same_place
 
 IntArray = NDArray[np.int32]
 TRACKS_VERSION = 1
@@ -174,7 +174,18 @@ class _Follower:
     window: FloatArray
     """(4,) box whose surroundings are measured. It stays where it is while the face stays in its middle: a crop that
     jitters with the landmarks would make the landmarks jitter."""
+    score: float
+    """Detector score of the last search that saw it."""
     lost: bool = False
+    part: bool = False
+    """Whether an earlier part was handed out already; then the first of `seen` belongs to that."""
+
+    @property
+    def rest(self) -> list[tuple[int, float, FaceObservation]]:
+        return self.seen[1:] if self.part else self.seen
+
+    def is_worth(self, min_frames: int) -> bool:
+        return bool(self.rest) if self.part else len(self.seen) >= min_frames
 
     @property
     def face(self) -> FaceObservation:
@@ -227,58 +238,64 @@ def follow_faces(
     detect_every: int = 12,
     max_gap_seconds: float = 1.0,
     min_frames: int = 3,
-) -> list[FaceTrack]:
-    """Tracks of all faces, the most visible (area x frames) first; see the module's text for the rules.
+    max_frames: int | None = None,
+) -> Iterator[FaceTrack]:
+    """Tracks of all faces, each as soon as it has ended; see the module's text for the rules.
 
     Args:
         frames: pictures in order of time, read once.
         finder: finds and measures faces.
-        max_faces: followed at a time, the largest first.
+        max_faces: followed at a time; of those that come at once, the largest.
         detect_every: frames between two searches of the whole picture.
         max_gap_seconds: how long a face may be hidden before its track ends.
         min_frames: shorter tracks are dropped (unless the whole video is shorter).
+        max_frames: a longer track ends and goes on as another one, which bounds the memory (6 KB a face and frame).
 
     Raises:
         ValueError: for counts below 1 or a negative gap.
     """
-    if max_faces < 1 or detect_every < 1 or min_frames < 1:
-        raise ValueError(f"counts must be at least 1, got {max_faces=} {detect_every=} {min_frames=}")
+    longest = 2**62 if max_frames is None else max_frames
+    if min(max_faces, detect_every, min_frames, longest) < 1:
+        raise ValueError(f"counts must be at least 1, got {max_faces=} {detect_every=} {min_frames=} {max_frames=}")
     if max_gap_seconds < 0:
         raise ValueError(f"max_gap_seconds must not be negative, got {max_gap_seconds}")
     cuts = CutFinder()
     live: list[_Follower] = []
-    done: list[_Follower] = []
-    since_search, count = 0, 0
+    next_search, count = 0, 0
     for frame in frames:
-        count += 1
+        ended: list[_Follower] = []
         if cuts.is_cut(frame.image):
-            done, live, since_search = done + live, [], 0
-        since_search -= 1
+            ended, live, next_search = live, [], count
         _step(frame, finder, live)
-        hungry = since_search <= detect_every - RETRY_AFTER and (not live or any(follower.lost for follower in live))
-        if since_search <= 0 or hungry:
+        hungry = any(follower.lost for follower in live) and count >= next_search - detect_every + RETRY_AFTER
+        if count >= next_search or hungry:
             _search(frame, finder, live, max_faces)
-            since_search = detect_every
-        ended = [f for f in live if f.lost and frame.pts_seconds - f.seen[-1][1] > max_gap_seconds]
-        live = [f for f in live if f not in ended]
-        done += ended
-    enough = min(min_frames, count)
-    tracks = [FaceTrack.of(follower.seen) for follower in done + live if len(follower.seen) >= enough]
-    return sorted(tracks, key=lambda track: -track.visibility)
+            next_search = count + detect_every
+        count += 1
+        for follower in live:
+            if follower.lost and frame.pts_seconds - follower.seen[-1][1] > max_gap_seconds:
+                ended.append(follower)
+            elif len(follower.rest) >= longest:
+                yield FaceTrack.of(follower.rest)
+                # the rest must not be dropped for being short: it is part of a long track
+                follower.seen, follower.part = follower.seen[-1:], True
+        live = [follower for follower in live if follower not in ended]
+        yield from (FaceTrack.of(f.rest) for f in ended if f.is_worth(min_frames))
+    yield from (FaceTrack.of(f.rest) for f in live if f.is_worth(min(min_frames, count)))
 
 
 RETRY_AFTER = 3
-"""Frames between two searches while a face is lost or none is known."""
+"""Frames between two searches while a face is lost."""
 
 
 def _step(frame: TimedImage, finder: FaceSearch, live: list[_Follower]) -> None:
     """Measure every followed face again; of two followers that have run onto one face the older keeps it."""
     taken: list[FaceObservation] = []
-    for follower in sorted(live, key=lambda f: f.seen[0][0]):
+    for follower in live:
         if follower.lost:
             continue
-        face = finder.measure(frame.image, follower.window, follower.face.score)
-        if face is None or likeness(follower.face, face) <= 0 or any(box_overlap(face.box, t.box) > 0.5 for t in taken):
+        face = finder.measure(frame.image, follower.window, follower.score)
+        if face is None or likeness(follower.face, face) <= 0 or any(same_place(face.box, t.box) for t in taken):
             follower.lost = True
             continue
         taken.append(face)
@@ -290,21 +307,22 @@ def _search(frame: TimedImage, finder: FaceSearch, live: list[_Follower], max_fa
     seen = [follower for follower in live if not follower.lost]
     found: list[FaceObservation] = []
     for box, score in finder.detect(frame.image):
-        known = [follower for follower in seen if box_overlap(follower.face.box, box) > 0.2]
-        if known:
+        known = next((follower for follower in seen if same_place(follower.face.box, box)), None)
+        if known is not None:
+            known.score = min(1.0, score)
             continue
         face = finder.measure(frame.image, box, score)
         others = [follower.face for follower in seen] + found
-        if face is not None and all(box_overlap(face.box, other.box) < 0.3 for other in others):
+        if face is not None and not any(same_place(face.box, other.box) for other in others):
             found.append(face)
     lost = [follower for follower in live if follower.lost]
     pairs = match([follower.face for follower in lost], found)
     for i, j in pairs:
-        lost[i].window = found[j].box
+        lost[i].window, lost[i].score = found[j].box, found[j].score
         lost[i].add(frame, found[j])
     fresh = [face for j, face in enumerate(found) if j not in {j for _, j in pairs}]
     for face in sorted(fresh, key=lambda f: -f.area)[: max(0, max_faces - len(live))]:
-        live.append(_Follower([(frame.index, frame.pts_seconds, face)], face.box))
+        live.append(_Follower([(frame.index, frame.pts_seconds, face)], face.box, face.score))
 
 
 def save_tracks(tracks: list[FaceTrack], path: Path) -> None:

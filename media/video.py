@@ -52,6 +52,7 @@ _MAX_TIMESTAMP_GAP_SECONDS = 600
 _TIMING_PACKETS = 600
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 # playlists, image sequences and network formats are left out: a suspect file must not make us open another one
 _DEMUXERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,gif,ivf,ogg,wav,w64,aiff,flac,mp3,aac,amr,caf,mxf,h264,hevc"
@@ -674,6 +675,7 @@ def read_image(path: Path) -> UInt8Array:
         Image.init()
         known = [name for name in _PICTURE_FORMATS if name in Image.OPEN]
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow complains on stderr about tags that nobody reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=known) as picture:
                 _check_size(path, picture.width, picture.height)
@@ -826,7 +828,9 @@ class ClipWriter:
         self._path, self._width, self._height = Path(path), width, height
         _check_writable(self._path, fps, width, height, pixel_format)
         if not 0 <= crf <= 51:
-            raise MediaError(f"crf must be 0 to 51, got {crf}; 18 looks lossless, 28 is small")
+            raise _refuse(self._path, f"crf must be 0 to 51, got {crf}", "18 looks lossless, 28 is small")
+        if preset not in _PRESETS:
+            raise _refuse(self._path, f"there is no preset {preset!r}", f"choose one of {', '.join(_PRESETS)}")
         self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(6)}.part")
         self._closed, self.frames_written = False, 0
         encoding = Encoding(options={"crf": str(crf), "preset": preset}, pixel_format=pixel_format)
@@ -913,7 +917,9 @@ class ClipWriter:
 def _check_writable(path: Path, fps: Fraction, width: int, height: int, pixel_format: str) -> None:
     """Refuse targets and shapes that cannot become an mp4."""
     if not isinstance(fps, Fraction) or not 0 < fps <= 1000 or fps.denominator > 1_000_000:
-        raise MediaError(f"{path}: fps must be a Fraction above 0 and up to 1000, got {fps!r}; use Fraction(25)")
+        raise _refuse(path, f"fps must be a Fraction above 0 and up to 1000, got {fps!r}", "use Fraction(25)")
+    if pixel_format not in ("yuv420p", "yuv444p"):
+        raise _refuse(path, f"pixel_format must be yuv420p or yuv444p, got {pixel_format!r}", "use yuv420p")
     if pixel_format == "yuv420p" and (width % 2 or height % 2):
         raise _refuse(
             path, f"H.264 yuv420p needs even sides, got {width} x {height}", "crop or pad one pixel, or use yuv444p"

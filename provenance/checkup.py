@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provenance.credential import library_versions
 from provenance.errors import ProvenanceError
 from provenance.identity import CHAIN, KEY, RENEW_DAYS, ROOT, SigningIdentity, readable_by_others
 from provenance.trust import EXTENDED_KEY_USAGES, TrustAnchors, identity_folder, judge_chain
@@ -72,14 +73,13 @@ def check_up(*, chain: Path | None = None, key: Path | None = None, folder: Path
 
 def _library() -> Check:
     try:
-        import c2pa
-    except (ImportError, OSError) as error:
-        return Check("fault", f"the C2PA library does not load: {error}", f"pip install c2pa-python=={PINNED_C2PA}")
-    found = str(c2pa.__version__)
+        found, core = library_versions()
+    except ProvenanceError as error:
+        return Check("fault", str(error), f"pip install c2pa-python=={PINNED_C2PA}")
     if found != PINNED_C2PA:
         advice = f"pip install c2pa-python=={PINNED_C2PA}: other versions judge differently"
         return Check("fault", f"c2pa-python is {found}, not {PINNED_C2PA}", advice)
-    return Check("ok", f"c2pa-python {found}, on c2pa-rs {c2pa.sdk_version()}")
+    return Check("ok", f"c2pa-python {found}, on c2pa-rs {core}")
 
 
 def _permissions(key: Path) -> Check:

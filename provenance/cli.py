@@ -6,6 +6,7 @@ Answers go to stdout, talk goes to stderr. Modules are imported by the verbs, so
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -298,9 +299,8 @@ def _one_line(text: str) -> str:
 def _print(page: object) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
     # In a pipe there is no screen to fit; digests and names should stay on one line there.
-    console.print(page, width=None if console.is_terminal else 200)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(page)
 
 
 def _print_json(facts: object) -> None:

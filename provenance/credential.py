@@ -126,7 +126,7 @@ class Credential:
     claim_generator: str | None = None
     """The program that wrote the credential."""
     signed_at: str | None = None
-    """Time by a time-stamp authority; None without one: a signer's own clock proves nothing."""
+    """Time by a time-stamp authority that a list vouches for; None otherwise: a signer's own clock proves nothing."""
     forbids_training: bool | None = None
     """Whether the credential forbids to train on the file; None when it does not say."""
     record: Record | None = None
@@ -243,7 +243,7 @@ def strict_settings(trust: TrustAnchors) -> dict[str, object]:
         "trust": {
             "trust_config": usages,
             "anchors": [
-                {"trust_anchors": one.pem, "trust_uri": one.uri, "trust_kind": one.purpose} for one in trust.lists
+                {"trust_anchors": pem, "trust_uri": one.uri, "trust_kind": one.purpose} for one, pem in trust.distinct()
             ],
         },
         "verify": {
@@ -258,6 +258,19 @@ def strict_settings(trust: TrustAnchors) -> dict[str, object]:
         "core": {"allowed_network_hosts": []},
         "builder": {"thumbnail": {"enabled": False}},
     }
+
+
+def library_versions() -> tuple[str, str]:
+    """Version of the C2PA library's Python package, and of the core inside it.
+
+    Raises:
+        ProvenanceError: when it does not load.
+    """
+    try:
+        import c2pa
+    except (ImportError, OSError) as error:
+        raise ProvenanceError(f"the C2PA library does not load: {error}") from error
+    return str(c2pa.__version__), str(c2pa.sdk_version())
 
 
 @dataclass(frozen=True)
@@ -351,7 +364,7 @@ def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any],
         validation_codes=tuple(codes),
         title=_optional_text(active.get("title")),
         claim_generator=_generator(active),
-        signed_at=_optional_text(signature.get("time")),
+        signed_at=_optional_text(signature.get("time")) if "timeStamp.trusted" in _codes(own) else None,
         forbids_training=_forbids_training(active),
         record=_record(active),
         actions=actions,
@@ -359,6 +372,12 @@ def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any],
         explanations=_explanations(results),
     )
     return replace(credential, reasons=tuple(_reasons(credential, believed.uri if believed else None)))
+
+
+def _codes(results: Mapping[str, Any]) -> set[str]:
+    """Every code of a manifest's results, good or bad."""
+    lists = (results.get(name) for name in ("success", "informational", "failure"))
+    return {_text(one.get("code")) for entries in lists for one in _tables(entries)}
 
 
 def _standing(state: str, failures: list[str], is_believed: bool) -> Standing:
@@ -593,6 +612,8 @@ def _reasons(credential: Credential, trust_uri: str | None) -> list[str]:
         reasons += [explain(code) for code in own if code not in _UNTRUSTED]
         if not reasons:
             reasons.append("the credential does not hold, for a reason that the reader did not give")
+    if "timeStamp.untrusted" in credential.explanations:
+        reasons.append("it carries a time-stamp of an authority that no list vouches for, so the date is not proven")
     for one in walk(credential.ingredients):
         if one.is_faulty:
             wrong = "; ".join(explain(code) for code in one.faults if code not in _UNTRUSTED)

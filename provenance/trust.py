@@ -28,6 +28,7 @@ DEVELOPMENT_URI: Final = "urn:countermark:trust:development"
 DEVELOPMENT_MARK: Final = "DEVELOPMENT - DO NOT TRUST"
 """Stands in the organisation of every certificate that `keygen` makes."""
 
+_PEM_END: Final = "-----END CERTIFICATE-----"
 _LARGEST_PEM_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -104,6 +105,26 @@ class TrustAnchors:
                 uri = f"urn:countermark:trust:{purpose}:{position}"
                 lists.append(TrustList(path.name, uri, _authorities(path), purpose))
         return cls(tuple(lists))
+
+    def distinct(self) -> list[tuple[TrustList, str]]:
+        """Each list with those of its authorities (PEM) that no list before it has; signers' lists come first.
+
+        The C2PA library pools all lists, and names any one of those that hold the matching authority, by chance. The
+        two official lists share most of theirs: without this, a trusted signer would look like a time-stamp authority
+        every other time.
+        """
+        seen: set[str] = set()
+        kept = []
+        for entry in sorted(self.lists, key=lambda one: one.purpose != "manifest"):
+            fresh = []
+            for block in entry.pem.split(_PEM_END)[:-1]:
+                mark = "".join(block.split())
+                if mark not in seen:
+                    seen.add(mark)
+                    fresh.append(f"{block.strip()}\n{_PEM_END}\n")
+            if fresh:
+                kept.append((entry, "".join(fresh)))
+        return kept
 
     def manifest_list(self, uri: str | None) -> TrustList | None:
         """The list of credential signers with this URI; None for an unknown one and for a list of another purpose."""

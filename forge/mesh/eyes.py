@@ -4,7 +4,8 @@
     draw_eyes(frame, eyes, placed, pose, gaze_degrees)     # in place
 
 An iris is cut out once, completed where lids hide it, and the white behind it is continued; then white and iris are
-drawn behind the lid opening of each frame.
+drawn behind the lid opening of each frame. When a lid comes down, the skin that was folded away behind it is painted: the
+few rows of pixels that the picture shows of it are lashes and would be drawn out into streaks.
 
 Axes: frame pixels; images are float32 RGB in [0, 255].
 """
@@ -17,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.mesh.curves import box_around, fill_from, outline_of, soft_mask
+from forge.mesh.curves import box_around, fill_from, outline_of, soft_mask, through
 from forge.mesh.fit import Head
+from forge.mesh.rig import CREASES, UNDER_BROW, UPPER_LIDS
 from forge.mesh.warp import RigidPose
 from media.landmarks import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
@@ -30,6 +32,10 @@ BALL = 2.05
 """Radius of an eyeball over that of its iris (12 to 5.9 millimetres)."""
 DEAD_ZONE = 10.0
 """Degrees: a portrait that looks nearly into the camera is taken to look into it; more so when its head is turned."""
+
+
+LID_COVER, LASH_COVER = 0.8, 0.75
+"""How far a shut lid's skin and lash line are painted rather than stretched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,11 @@ class Eye:
     look: Array
     """(2,) degrees, yaw and pitch, by which the picture's own gaze differs from a look into the camera."""
     height: float
-    """Pixels of the opening's height in the picture."""
+    """Pixels of the opening's mean height in the picture."""
+    lid: FloatArray
+    """(N, 3) colours of the upper lid's skin from the outer corner to the inner one."""
+    lash: FloatArray
+    """(3,) colour of the line where shut lids meet."""
 
 
 def cut_eyes(image: FloatArray, head: Head) -> tuple[Eye, ...]:
@@ -100,7 +110,7 @@ def cut_eye(image: FloatArray, head: Head, ring: tuple[int, ...], iris: tuple[in
     full = patch * sure[..., None] + rings * (1 - sure[..., None])
     middle = (head.source[ring[0], :2] + head.source[ring[8], :2]) / 2
     upper, lower = head.source[list(ring[9:16]), :2], head.source[list(ring[7:0:-1]), :2]
-    height = float(np.linalg.norm(upper - lower, axis=1).max())
+    height = float(np.linalg.norm(upper - lower, axis=1).mean())
     ball = BALL * radius
     # an iris in the middle of its opening looks where the head looks; the lids' middle lies a little below it
     ahead = outline.mean(axis=0)
@@ -108,7 +118,35 @@ def cut_eye(image: FloatArray, head: Head, ring: tuple[int, ...], iris: tuple[in
     off = (centre - ahead) / ball
     forward = -head.turn[:2, 2]  # where the head itself points, as a sine to the right and down
     look = np.degrees(np.arcsin(np.clip(off + forward, -0.7, 0.7))) * (1.0, -1.0)
-    return Eye(ring, (x0, y0), white, full.astype(np.float32), cover, middle, ball, look, height)
+    lid, lash = lid_colours(image, head, ring, width)
+    return Eye(ring, (x0, y0), white, full.astype(np.float32), cover, middle, ball, look, height, lid, lash)
+
+
+def lid_points(ring: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Upper lid border without its corners, and the fold above it, both from the outer corner to the inner one."""
+    border = list(ring[15:8:-1])
+    return border, [CREASES[UPPER_LIDS.index(point)] for point in border]
+
+
+def lid_colours(image: FloatArray, head: Head, ring: tuple[int, ...], width: float) -> tuple[FloatArray, FloatArray]:
+    """Skin colours (7, 3) along the upper lid, and the (3,) colour of its lashes."""
+    border, fold = lid_points(ring)
+    smooth = cv2.GaussianBlur(image, (0, 0), max(0.035 * width, 0.7))
+    brow = [UNDER_BROW[CREASES.index(point)] for point in fold]
+    skin = np.zeros((len(border), 3), np.float32)
+    for above, below, share in ((fold, border, 0.75), (brow, fold, 0.5)):
+        place = share * head.source[above, :2] + (1 - share) * head.source[below, :2]
+        at = np.clip(np.round(place), 0, len(image) - 1).astype(int)
+        skin += 0.5 * smooth[at[:, 1], at[:, 0]]
+    grey = skin.mean(axis=1)
+    # lashes, glasses and strands of hair are no skin: outliers take the colour of the rest
+    usual = np.median(skin, axis=0)
+    skin = np.where((np.abs(grey - np.median(grey)) > 0.25 * np.median(grey))[:, None], usual, skin)
+    skin = cv2.GaussianBlur(skin.astype(np.float32), (1, 5), 0)
+    edge = np.clip(np.round(head.source[border, :2]), 0, len(image) - 1).astype(int)
+    near = smooth[edge[:, 1], edge[:, 0]]
+    dark = near[np.argsort(near.mean(axis=1))[:3]].mean(axis=0)
+    return skin.astype(np.float32), np.minimum(dark, 0.6 * usual).astype(np.float32)
 
 
 def rim(patch: FloatArray, away: Array, inside: FloatArray) -> float:
@@ -153,7 +191,7 @@ def draw_eyes(frame: UInt8Array, eyes: tuple[Eye, ...], placed: Array, pose: Rig
         outline = outline_of(placed, eye.ring)
         box = box_around(outline, 2, frame.shape[0])
         x0, y0, x1, y1 = box
-        if x1 - x0 < 2 or y1 - y0 < 2:
+        if x1 - x0 < 2 or y1 - y0 < 2:  # turned out of the frame
             continue
         mask = soft_mask(outline, box, softness=0.4)
         middle = (placed[eye.ring[0], :2] + placed[eye.ring[8], :2]) / 2
@@ -169,6 +207,39 @@ def draw_eyes(frame: UInt8Array, eyes: tuple[Eye, ...], placed: Array, pose: Rig
         region = frame[y0:y1, x0:x1]
         blended = region + mask[..., None] * (ball - region)
         frame[y0:y1, x0:x1] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+        draw_lid(frame, eye, placed)
+
+
+def draw_lid(frame: UInt8Array, eye: Eye, placed: Array) -> None:
+    """Paint the upper lid of an eye as far as it is shut, in place."""
+    border, fold = lid_points(eye.ring)
+    upper, lower = placed[border, :2], placed[list(eye.ring[1:8]), :2]
+    open_share = float(np.linalg.norm(upper - lower, axis=1).mean()) / max(eye.height, 1e-6)
+    shut = float(np.clip((0.85 - open_share) / 0.7, 0, 1))
+    if shut <= 0.02:
+        return
+    outer, inner = placed[eye.ring[0], :2], placed[eye.ring[8], :2]
+    edge = through(np.concatenate([outer[None], upper, inner[None]]))
+    top = through(np.concatenate([outer[None], 0.85 * placed[fold, :2] + 0.15 * upper, inner[None]]))
+    low = 0.22 * top + 0.78 * edge
+    box = box_around(np.concatenate([top, edge]), 3, frame.shape[0])
+    x0, y0, x1, y1 = box
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return
+    along = inner - outer
+    width = float(np.linalg.norm(along))
+    tall = float(np.linalg.norm(edge - top, axis=1).max())
+    y, x = np.mgrid[y0:y1, x0:x1]
+    t = np.clip(((x - outer[0]) * along[0] + (y - outer[1]) * along[1]) / max(width**2, 1e-6), 0, 1) * 6
+    skin = np.stack([np.interp(t, np.arange(7), eye.lid[:, c]) for c in range(3)], axis=-1)
+    cover = soft_mask(np.concatenate([top, low[::-1]]), box, softness=max(0.14 * tall, 0.5)) * (LID_COVER * shut)
+    cover *= np.clip(np.minimum(t, 6 - t) / 0.9, 0, 1).astype(np.float32)  # no hard ends in the corners
+    region = frame[y0:y1, x0:x1].astype(np.float32)
+    region += cover[..., None] * (skin - region)
+    line = np.concatenate([edge, edge[::-1] + (0.0, max(0.035 * width, 0.9))])
+    dark = soft_mask(line, box, softness=0.5) * (LASH_COVER * shut)
+    region += dark[..., None] * (eye.lash - region)
+    frame[y0:y1, x0:x1] = np.clip(region + 0.5, 0, 255).astype(np.uint8)
 
 
 def drawn(

@@ -45,9 +45,9 @@ UNSURE = 0.08
 """Measured coefficients below this are noise."""
 UPPER_SHARE = 0.68
 """Part of the way that the upper lip goes when parted lips of the picture are closed."""
-LID_MEETING = 0.15
+LID_MEETING = 0.08
 """Where closed lids meet, from the lower lid (0) to the upper (1)."""
-CREASE_FOLLOWS = 0.12
+CREASE_FOLLOWS = 0.25
 """How far the fold of the upper lid goes with a blink; what lies between it and the lashes is stretched."""
 CLOSED_EYE = 0.55
 """Above this measured blink the eye is closed in the picture: there is no eye to close or to look with."""
@@ -83,7 +83,7 @@ class Head:
         return points @ self.turn.T * self.scale + self.shift
 
     def posed(self, coefficients: Array) -> tuple[Array, Array]:
-        """Landmarks (478, 3) and anchors (5, 3) with (52,) coefficients applied; lips never pass through each other."""
+        """Landmarks (478, 3) and anchors (5, 3) with (52,) coefficients applied; neither lips nor lids pass each other."""
         points = self.rest + np.tensordot(coefficients, self.actions, axes=1)
         anchors = self.anchors + np.tensordot(coefficients, self.anchor_actions, axes=1)
         down = self.turn[:, 1]
@@ -92,6 +92,10 @@ class Head:
         if overlap.any():
             # `seal` moves the lower lip by +1 of a push and the upper by -1, so half of the overlap each parts them
             points = points + (self.seal @ (overlap / 2))[:, None] * down
+        for ring in (RIGHT_EYE, LEFT_EYE):
+            lower, upper = list(ring[1:8]), list(ring[15:8:-1])
+            crossed = np.clip((points[upper] - points[lower]) @ down, 0.0, None)
+            points[upper] -= crossed[:, None] * down
         return points, anchors
 
 

@@ -31,6 +31,8 @@ UPPER_LIDS: tuple[int, ...] = (246, 161, 160, 159, 158, 157, 173, 466, 388, 387,
 """Upper lid borders without the corners, right eye, then left, each from the outer corner to the inner one."""
 CREASES: tuple[int, ...] = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
 """The landmark above each of them, in the fold of the lid."""
+UNDER_BROW: tuple[int, ...] = (113, 225, 224, 223, 222, 221, 189, 342, 445, 444, 443, 442, 441, 413)
+"""The landmark above each of those, below the brow."""
 LASH_SHARE = 0.45
 """Where the lashes' roots end, from lid border (0) to fold (1)."""
 SKIN = 468

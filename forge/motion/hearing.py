@@ -5,8 +5,8 @@ Axes: N samples, T hearing frames (100 a second), B = 80 mel bands. Frame t is c
     heard = hear(speech)
     heard.bands.shape, heard.level_db.shape     # (T, 80), (T,)
 
-Nothing is normalised over the whole sound: the loudness reference looks six seconds around a frame, so a longer sound does not
-change what was heard before, and ten minutes cost a few megabytes.
+Nothing is normalised over the whole sound: the loudness reference looks six seconds around a frame, so a longer sound
+does not change what was heard before, and ten minutes cost a few megabytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Heard:
     @property
     def loudness(self) -> FloatArray:
         """(T,) level as 0 (40 dB under the loud moments or less) to 1."""
-        return np.clip(1.0 + self.level_db / 40.0, 0.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(1.0 + self.level_db / 40.0, 0.0, 1.0), np.float32)
 
 
 def hear(speech: Waveform) -> Heard:
@@ -98,7 +98,7 @@ def one_channel(speech: Waveform) -> Waveform:
     return Waveform(np.ascontiguousarray(speech.samples[:, [int(power.argmax())]]), speech.sample_rate_hz)
 
 
-def loudness_reference(level_db: FloatArray) -> FloatArray:
+def loudness_reference(level_db: NDArray[np.floating]) -> FloatArray:
     """(T,) level of the loud moments within six seconds, in decibels, changing slowly."""
     span = int(REFERENCE_SECONDS * HEARING_HZ) + 1
     smooth = 10.0 * np.log10(uniform_filter1d(10.0 ** (level_db / 10.0), 9, mode="constant") + 1e-10)

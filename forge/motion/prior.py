@@ -2,8 +2,8 @@
 
 Axes: F moments in time (any spacing), P = 6 pose features.
 
-Every draw belongs to a place in absolute time, never to a frame number: another frame rate samples the same movement, and a longer
-sound continues it without changing what came before.
+Every draw belongs to a place in absolute time, never to a frame number: another frame rate samples the same movement,
+and a longer sound continues it without changing what came before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLINKS_PER_MINUTE = 24.0
 BLINK_SPREAD = 0.55
 """Standard deviation of the natural log of the interval between blinks."""
 BLINK_REFRACTORY_SECONDS = 0.7
-BLINK_CLOSE_SECONDS, BLINK_HOLD_SECONDS, BLINK_OPEN_SECONDS = 0.09, 0.03, 0.19
+BLINK_CLOSE_SECONDS, BLINK_HOLD_SECONDS, BLINK_OPEN_SECONDS = 0.09, 0.03, 0.16
 
 FIXATION_SECONDS, FIXATION_SPREAD = 1.3, 0.6
 SACCADE_SECONDS = 0.045
@@ -42,7 +42,7 @@ class Stream:
 
 
 def smooth_noise(stream: Stream, seconds: Double, knot_seconds: float) -> Double:
-    """(F,) smooth noise of unit variance that turns about once in two knots: a random knot value each `knot_seconds`, cubic between."""
+    """(F,) smooth noise of unit variance: a random value each `knot_seconds`, cubic between."""
     place = np.maximum(seconds, 0.0) / knot_seconds
     first = np.floor(place).astype(np.int64)
     blocks = range(int(first.max() + 3) // KNOTS_PER_BLOCK + 1) if first.size else range(0)
@@ -134,12 +134,13 @@ def looks(seed: int, seconds: Double) -> tuple[Double, Double, list[float]]:
     now, at = 0.0, (float(random.normal(0, 0.6)), float(random.normal(0, 0.4)))
     yaw += at[0]
     pitch += at[1]
-    away, shifts = False, []
+    away = False
+    shifts: list[float] = []
     while True:
         spread = FIXATION_SPREAD * random.standard_normal() - FIXATION_SPREAD**2 / 2
         now += max(0.2, FIXATION_SECONDS * (0.6 if away else 1.0) * float(np.exp(spread)))
         away = not away and random.uniform() < 0.22
-        scale = (6.0, 3.0) if away else (0.8, 0.5)
+        scale = (8.0, 3.5) if away else (1.0, 0.6)
         to = (float(random.normal(0, scale[0])), float(random.normal(0, scale[1])))
         if now > until:
             return yaw, pitch, shifts

@@ -1,4 +1,4 @@
-"""Speech -> Motion, the deterministic baseline: visemes by a small network, a hand-made mouth, and a seeded natural prior.
+"""Speech to Motion, the deterministic baseline: heard visemes, a hand-made mouth and a seeded natural prior.
 
     motion = motion_from_speech(read_waveform(path), fps=Fraction(25), controls=Controls(seed=7))
 
@@ -52,7 +52,7 @@ def motion_from_speech(speech: Waveform, fps: Fraction = Fraction(25), controls:
     talk = talk_of(heard)
     mouth = _speak(heard, talk, controls)
     length = frames_for(speech.duration_seconds, fps)
-    seconds = (np.arange(length) + 0.5) * float(1 / fps)
+    seconds = moments_of(length, fps)
     motion = Motion.neutral(length, fps).replace(**_mouth_curves(mouth, seconds))
     motion = _live(motion, seconds, talk, controls)
     return _obey(motion, _sample(mouth.seal, seconds), controls)
@@ -70,7 +70,7 @@ def _speak(heard: Heard, talk: prior.Talk, controls: Controls) -> Mouth:
 def jaw_from_loudness(speech: Waveform, fps: Fraction = Fraction(25)) -> Motion:
     """The trivial rival that benchmarks compare with: the jaw follows loudness, nothing else moves."""
     heard = hear(speech)
-    seconds = (np.arange(frames_for(speech.duration_seconds, fps)) + 0.5) * float(1 / fps)
+    seconds = moments_of(frames_for(speech.duration_seconds, fps), fps)
     jaw = 0.6 * _sample(gaussian_filter1d(heard.loudness, 3.0), seconds)
     return Motion.neutral(len(seconds), fps).replace(jawOpen=jaw)
 
@@ -95,6 +95,11 @@ def talk_of(heard: Heard) -> prior.Talk:
     )
 
 
+def moments_of(length: int, fps: Fraction) -> Double:
+    """(T,) seconds in the middle of each frame."""
+    return np.asarray((np.arange(length) + 0.5) * (fps.denominator / fps.numerator), np.float64)
+
+
 def local_peaks(curve: Double, *, lowest: float, apart: int) -> list[int]:
     """Indices of local maxima of a (T,) curve above a height; of two that are closer than `apart` the higher stays."""
     middle = curve[1:-1]
@@ -110,7 +115,9 @@ def local_peaks(curve: Double, *, lowest: float, apart: int) -> list[int]:
 
 def _sample(curve: NDArray[np.floating], seconds: Double) -> Double:
     """A (T,) curve of hearing frames at any moments."""
-    return np.interp(seconds, np.arange(curve.shape[0]) / HEARING_HZ + HEARING_DELAY_SECONDS, curve)
+    return np.asarray(
+        np.interp(seconds, np.arange(curve.shape[0]) / HEARING_HZ + HEARING_DELAY_SECONDS, curve), np.float64
+    )
 
 
 def _mouth_curves(mouth: Mouth, seconds: Double) -> dict[str, Double]:
@@ -139,7 +146,8 @@ def _live(motion: Motion, seconds: Double, talk: prior.Talk, controls: Controls)
 def gaze_curves(yaw_degrees: Double, pitch_degrees: Double) -> dict[str, Double]:
     """Gaze features and the eight `eyeLook*` coefficients (1 at 30 degrees) of eyes turned within the head.
 
-    Yaw is positive to the picture's right, which is the person's left: there the left eye looks out and the right eye in.
+    Yaw is positive to the picture's right, which is the person's left: there the left eye looks out and the right eye
+    in.
     """
     yaw = np.clip(yaw_degrees / DEGREES_PER_GAZE, -1.2, 1.2)
     pitch = np.clip(pitch_degrees / DEGREES_PER_GAZE, -1.0, 1.0)

@@ -2,14 +2,15 @@
 
     python -m forge.motion.spoken_corpus sentences.tsv OUT [--recordings table.csv]
 
-`sentences.tsv` has "language<TAB>sentence" lines. Three sources, each skipped with a word on stderr when its tool is missing:
+`sentences.tsv` has "language<TAB>sentence" lines. Three sources, each skipped with a word on stderr when its tool is
+missing:
 
 - flite (Debian package; clustergen voices made from recordings of three speakers and two diphone voices; English);
 - espeak-ng (Debian package; formant voices; any language), phone events of its library;
 - recordings with transcripts (table with columns file, transcript), aligned by `pocketsphinx`.
 
-OUT gets 16 kHz wav files and `phones.jsonl`: one line per utterance with `file`, `voice`, `language` and `visemes`, a list of
-[start seconds, viseme] that covers the whole utterance.
+OUT gets 16 kHz wav files and `phones.jsonl`: one line per utterance with `file`, `voice`, `language` and `visemes`, a
+list of [start seconds, viseme] that covers the whole utterance.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ class Espeak:
 
 
 def align(sound: Waveform, transcript: str) -> Timed | None:
-    """Visemes of a recording, or None where pocketsphinx cannot place its words; without transcript it guesses the words."""
+    """Visemes of a recording, or None where its words cannot be placed; without transcript they are guessed."""
     from pocketsphinx import Decoder
 
     pcm = (np.clip(sound.samples[:, 0], -1, 1) * 32767).astype(np.int16).tobytes()

@@ -3,8 +3,9 @@
     python -m forge.motion.spoken_corpus sentences.tsv CORPUS        # speech with timed visemes
     python -m forge.motion.train_baseline --data CORPUS -o listener.safetensors [--held-out OTHER_CORPUS ...]
 
-Axes: B batch, T hearing frames, C channels or bands, V visemes. Every utterance is heard several times, each time through another
-room, microphone, noise and tempo. Every tenth utterance is kept for validation; `--held-out` corpora (other voices) are only scored.
+Axes: B batch, T hearing frames, C channels or bands, V visemes. Every utterance is heard several times, each time
+through another room, microphone, noise and tempo. Every tenth utterance is kept for validation; `--held-out` corpora
+(other voices) are only scored.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list
 
 
 def batch_of(taught: list[Lesson], recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch (B, 80, T), (B, T); bands are masked now and then, labels beyond an utterance are ignored (-100)."""
+    """A random batch (B, 80, T), (B, T); bands are masked now and then, -100 marks what is beyond an utterance."""
     bands = np.full((recipe.batch, recipe.frames, BANDS), -2.0, np.float32)
     labels = np.full((recipe.batch, recipe.frames), -100, np.int64)
     for row in range(recipe.batch):
@@ -213,7 +214,7 @@ def train(taught: list[Lesson], recipe: Recipe) -> Network:
 
 
 def score(listener: Listener, taught: list[Lesson]) -> dict[str, float]:
-    """Frame accuracy; and of lip closures: the share that is heard, and how many are heard where there is none, a minute."""
+    """Frame accuracy; of lip closures the share that is heard, and how many are heard where there is none."""
     right = total = closures = found = invented = 0
     for bands, labels in taught:
         heard = Heard(bands.astype(np.float32), np.zeros(bands.shape[0], np.float32))
@@ -246,9 +247,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it"
     )
-    parser.add_argument(
-        "--held-out", type=Path, action="append", default=[], help="corpus of other voices, only scored"
-    )
+    parser.add_argument("--held-out", type=Path, action="append", default=[], help="other voices, only scored")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--hearings", type=int, default=Recipe.hearings, help="degraded copies of each utterance")
     parser.add_argument("--threads", type=int, default=2)

@@ -2,10 +2,11 @@
 
 Axes: T hearing frames (100 a second), V = 15 visemes, K = coefficients named in `MOUTH_NAMES`.
 
-A viseme is a class of sounds with one look. Each has a target shape, a strength (how much the mouth insists on it: high for lips that
-must meet, low for a k in the throat) and a reach in time. Shapes of neighbours mix by dominance (Cohen and Massaro, 1993, "Modeling
-coarticulation in synthetic visual speech"): the mixture at a time is the average of targets weighted by strength x chance, each
-smoothed over its reach. Closures are added last, so that no mixing can keep the lips apart on p, b and m.
+A viseme is a class of sounds with one look. Each has a target shape, a strength (how much the mouth insists on it:
+high for lips that must meet, low for a k in the throat) and a reach in time. Shapes of neighbours mix by dominance
+(Cohen and Massaro, 1993, "Modeling coarticulation in synthetic visual speech"): the mixture at a time is the average
+of targets weighted by strength x chance, each smoothed over its reach. Closures are added last, so that no mixing can
+keep the lips apart on p, b and m.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from forge.motion.features import BLENDSHAPE_NAMES
 
 FloatArray = NDArray[np.float32]
+Double = NDArray[np.float64]
 
 VISEMES: tuple[str, ...] = (
     "silence", "p", "f", "th", "t", "k", "ch", "s", "r", "a", "e", "i", "o", "u", "er",
 )  # fmt: skip
-"""p: p b m · f: f v · th: both th · t: t d n l · k: k g ng h · ch: ch j sh zh · s: s z · r · a · e · i · o · u w y · er: schwa."""
+"""Sounds: p (p b m), f (f v), th, t (t d n l), k (k g ng h), ch (ch j sh zh), s (s z), r, a, e, i, o, u (u w), er (schwa)."""
 
 SILENCE, CLOSED, LIP_TEETH = VISEMES.index("silence"), VISEMES.index("p"), VISEMES.index("f")
 
@@ -81,7 +83,7 @@ JAW_IN_CLOSURE = 0.3
 """Share of the jaw's opening that remains behind closed lips."""
 
 CLOSURE_HOLD_SECONDS = 0.07
-"""A closure is held at least this long, so that it is seen in a frame of 1/25 s (real closures of p, b, m last .05-.12 s)."""
+"""A closure is held at least this long, so that a frame of 1/25 s shows it (real ones of p, b, m last .05-.12 s)."""
 
 
 def targets() -> FloatArray:
@@ -104,7 +106,7 @@ class Mouth:
     """(T,) 1 where the lips must be closed, 0 where they are free."""
 
 
-def mouth_from_visemes(chance: FloatArray, effort: FloatArray, rest: FloatArray, rate_hz: int) -> Mouth:
+def mouth_from_visemes(chance: FloatArray, effort: Double, rest: Double, rate_hz: int) -> Mouth:
     """Coarticulated mouth coefficients.
 
     Args:

@@ -166,6 +166,21 @@ def test_camera_facts_are_shown_and_are_no_marks(tmp_path: Path) -> None:
     assert facts.unsigned_marks == ()
 
 
+def test_damaged_metadata_is_left_out_in_silence(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    exif = Image.Exif()
+    exif[271] = "ExampleCam"
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg", exif=exif)
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = content.index(b"Exif") + 6
+    # the first entry: two bytes of tag, two of type, then a count of four thousand million values
+    content[at + 14 : at + 18] = b"\xff" * 4
+    (tmp_path / "a.jpg").write_bytes(content)
+    facts = file_facts(tmp_path / "a.jpg")
+    assert facts.kind == "picture"
+    assert "Camera maker" not in {fact.name for fact in facts.facts}
+    assert len(recwarn) == 0
+
+
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>{}</rdf:RDF></x:xmpmeta>'
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 

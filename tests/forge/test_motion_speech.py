@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ BA_TIMES = (0.60, 1.10, 1.55, 2.10, 2.60, 3.05)
 
 
 def babble(seconds: float = 3.6, closures: tuple[float, ...] = BA_TIMES, seed: int = 0) -> Waveform:
-    """ "aba-aba": a buzzing source through three moving resonances; around each closure they fall as they do before b, and mute."""
+    """ "aba-aba": a buzz through three moving resonances that fall around each closure as they do before b."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     distance = np.min([np.abs(time - c) for c in closures], axis=0) if closures else np.full(time.shape, 9.0)
@@ -80,7 +81,7 @@ def test_lips_close_on_every_b_and_nowhere_else_between_them(talk: Motion) -> No
     for middle in BA_TIMES:
         frame = int(middle * 25)
         assert opened[frame - 1 : frame + 2].min() < 0.04, f"open at the b of {middle} s"
-    for before, after in zip(BA_TIMES, BA_TIMES[1:], strict=False):
+    for before, after in pairwise(BA_TIMES):
         assert opened[int((before + after) / 2 * 25)] > 0.12
 
 
@@ -134,7 +135,7 @@ def test_any_rate_and_any_number_of_channels_speak_alike(talk: Motion, rate: int
 
 
 def test_speech_too_short_is_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match="speech is 0.1") as refusal:
+    with pytest.raises(ValueError, match=r"speech is 0\.1") as refusal:
         motion_from_speech(Waveform(np.zeros((1600, 1), np.float32), RATE_HZ))
     assert "\n" not in str(refusal.value)
     with pytest.raises(ValueError, match="fps must be positive"):

@@ -38,7 +38,7 @@ from media.faces import (
     tile_starts,
     track_faces,
 )
-from media.landmarks import box_overlap, landmark_box, warp
+from media.landmarks import box_overlap, head_misfit, landmark_box, warp
 from media.tracking import CutFinder, follow_faces, window_is_stale
 
 # ------------------------------------------------------------------------------------------ fabricated faces
@@ -236,6 +236,14 @@ def test_an_observation_refuses_wrong_shapes_and_nan() -> None:
 # ------------------------------------------------------------------------------------------ crops and tiles
 
 
+def test_a_crumpled_face_fits_no_head_and_a_turned_one_does() -> None:
+    head, _ = neutral_head()
+    straight = project(head, turned(0, 0, 0), 640, 480)
+    assert head_misfit(project(head, turned(30, -20, 10), 640, 480), head) < 0.5
+    crumpled = straight * [1, 0.3, 1] + [0, 0.5, 0] * np.abs(straight[:, :1] - 320)
+    assert head_misfit(crumpled.astype(np.float32), head) > 1.2
+
+
 @pytest.mark.parametrize(("length", "side"), [(100, 100), (100, 60), (1280, 432), (719, 216), (50, 100)])
 def test_tiles_cover_everything_and_overlap(length: int, side: int) -> None:
     starts = tile_starts(length, side)
@@ -244,13 +252,26 @@ def test_tiles_cover_everything_and_overlap(length: int, side: int) -> None:
     assert (gaps <= side * 0.67 + 1).all() if len(starts) > 1 else length <= side
 
 
-def test_a_square_crop_maps_back_to_the_picture() -> None:
+@pytest.mark.parametrize("centre", [(10, 160), (40, 130), (33, 171)])
+def test_a_square_crop_maps_back_to_the_picture(centre: tuple[float, float]) -> None:
     image = np.zeros((200, 300, 3), np.uint8)
     image[150, 20] = 255
-    crop, scale, origin = square_crop(image, np.array([10, 160], np.float32), 120, 60)
+    crop, scale, origin = square_crop(image, np.array(centre, np.float32), 120, 60)
     assert crop.shape == (60, 60, 3) and scale == 0.5
     ys, xs = np.nonzero(crop[:, :, 0])
-    assert (np.array([xs.mean(), ys.mean()]) / scale + origin) == pytest.approx([20, 150], abs=1.0)
+    assert (np.array([xs.mean(), ys.mean()]) / scale + origin) == pytest.approx([20, 150], abs=0.51)
+
+
+@pytest.mark.parametrize("centre", [(-900, 50), (900, 50), (50, -900), (50, 900)])
+def test_a_square_crop_outside_the_picture_is_black(centre: tuple[float, float]) -> None:
+    crop, _, _ = square_crop(np.full((200, 300, 3), 255, np.uint8), np.array(centre, np.float32), 300, 64)
+    assert not crop.any()
+
+
+def test_a_square_crop_of_a_huge_picture_stays_small() -> None:
+    crop, scale, _ = square_crop(np.full((3000, 3000, 3), 200, np.uint8), np.array([1500, 1500], np.float32), 9000, 640)
+    assert max(crop.shape) <= 640 and scale == 1 / 15
+    assert crop[300, 300].tolist() == [200] * 3 and crop[10, 10].tolist() == [0] * 3
 
 
 # ------------------------------------------------------------------------------------------ the networks' file
@@ -314,10 +335,14 @@ def test_boxes_of_a_second_detector_come_back_in_picture_pixels() -> None:
 # ------------------------------------------------------------------------------------------ following
 
 
+def sorted_tracks(frames: Iterator[Shown], oracle: Oracle, **options: int) -> list[FaceTrack]:
+    return sorted(follow_faces(frames, oracle, **options), key=lambda track: -track.visibility)  # type: ignore[arg-type]
+
+
 def test_a_moving_face_is_one_track_and_the_whole_picture_is_searched_rarely() -> None:
     scenes: list[Scene] = [[(40 + 2 * i, 60 + i / 2, 80)] for i in range(60)]
     oracle = Oracle(scenes)
-    (track,) = follow_faces(shown(scenes), oracle, detect_every=20)
+    (track,) = sorted_tracks(shown(scenes), oracle, detect_every=20)
     assert track.frame_indices.tolist() == list(range(60))
     assert track.pts_seconds == pytest.approx(np.arange(60) / 25)
     assert track.boxes[:, 0] == pytest.approx(40 + 2 * np.arange(60), abs=0.01)
@@ -326,61 +351,61 @@ def test_a_moving_face_is_one_track_and_the_whole_picture_is_searched_rarely() -
 
 def test_two_faces_that_pass_each_other_keep_their_tracks() -> None:
     scenes: list[Scene] = [[(20 + 2 * i, 20, 70), (200 - 2 * i, 120, 60)] for i in range(60)]
-    large, small = follow_faces(shown(scenes), Oracle(scenes))
+    large, small = sorted_tracks(shown(scenes), Oracle(scenes))
     assert large.boxes[:, 0] == pytest.approx(20 + 2 * np.arange(60), abs=0.01)
     assert small.boxes[:, 0] == pytest.approx(200 - 2 * np.arange(60), abs=0.01)
 
 
 def test_tracks_are_sorted_by_area_times_time() -> None:
     scenes: list[Scene] = [[(10, 10, 40), *([(150, 60, 100)] if i < 10 else [])] for i in range(100)]
-    first, second = follow_faces(shown(scenes), Oracle(scenes))
+    first, second = sorted_tracks(shown(scenes), Oracle(scenes))
     assert (first.length, second.length) == (100, 10)
 
 
 def test_a_face_hidden_for_half_a_second_stays_one_track_without_those_frames() -> None:
     scenes: list[Scene] = [[] if 20 <= i < 32 else [(60 + i, 50, 90)] for i in range(60)]
-    (track,) = follow_faces(shown(scenes), Oracle(scenes))
+    (track,) = sorted_tracks(shown(scenes), Oracle(scenes))
     hidden = set(range(60)) - set(track.frame_indices.tolist())
     assert set(range(20, 32)) <= hidden and len(hidden) <= 12 + 2
 
 
 def test_a_face_hidden_for_two_seconds_comes_back_as_another_track() -> None:
     scenes: list[Scene] = [[] if 20 <= i < 70 else [(60, 50, 90)] for i in range(100)]
-    tracks = follow_faces(shown(scenes), Oracle(scenes))
+    tracks = sorted_tracks(shown(scenes), Oracle(scenes))
     assert sorted(int(track.frame_indices[-1]) for track in tracks) == [19, 99]
-    assert min(int(track.frame_indices[0]) for track in tracks if track.frame_indices[-1] == 99) in (70, 71, 72)
+    assert 70 <= min(int(track.frame_indices[0]) for track in tracks if track.frame_indices[-1] == 99) <= 82
 
 
 def test_a_shot_cut_starts_a_new_track_even_at_the_same_place() -> None:
     scenes: list[Scene] = [[(60, 50, 90)]] * 40
-    tracks = follow_faces(shown(scenes, look=lambda i: 60 if i < 25 else 190), Oracle(scenes))
+    tracks = sorted_tracks(shown(scenes, look=lambda i: 60 if i < 25 else 190), Oracle(scenes))
     spans = sorted((int(t.frame_indices[0]), int(t.frame_indices[-1])) for t in tracks)
     assert spans == [(0, 24), (25, 39)]
 
 
 def test_a_face_that_comes_in_later_is_found_at_the_next_search() -> None:
     scenes: list[Scene] = [[(10, 10, 90), *([(200, 100, 60)] if i >= 30 else [])] for i in range(60)]
-    _, late = follow_faces(shown(scenes), Oracle(scenes), detect_every=12)
+    _, late = sorted_tracks(shown(scenes), Oracle(scenes), detect_every=12)
     assert 30 <= late.frame_indices[0] <= 42 and late.frame_indices[-1] == 59
 
 
 def test_at_most_max_faces_are_followed_the_largest_first() -> None:
     scenes: list[Scene] = [[(10, 10, 40), (80, 10, 60), (180, 10, 80)]] * 10
-    tracks = follow_faces(shown(scenes), Oracle(scenes), max_faces=2)
+    tracks = sorted_tracks(shown(scenes), Oracle(scenes), max_faces=2)
     assert [round(float(t.boxes[0, 0])) for t in tracks] == [180, 80]
 
 
 def test_no_face_gives_no_track_and_is_searched_for_again() -> None:
     scenes: list[Scene] = [[]] * 30
     oracle = Oracle(scenes)
-    assert follow_faces(shown(scenes), oracle) == []
-    assert 5 <= oracle.searches <= 12
+    assert sorted_tracks(shown(scenes), oracle, detect_every=10) == []
+    assert oracle.searches == 3
 
 
 def test_a_face_seen_in_one_frame_only_is_dropped_but_a_single_picture_is_not() -> None:
     scenes: list[Scene] = [[(50, 50, 80)] if i == 0 else [] for i in range(10)]
-    assert follow_faces(shown(scenes), Oracle(scenes)) == []
-    assert len(follow_faces(shown(scenes[:1]), Oracle(scenes))) == 1
+    assert sorted_tracks(shown(scenes), Oracle(scenes)) == []
+    assert len(sorted_tracks(shown(scenes[:1]), Oracle(scenes))) == 1
 
 
 def test_frames_are_taken_one_at_a_time() -> None:
@@ -395,14 +420,45 @@ def test_frames_are_taken_one_at_a_time() -> None:
             handed += 1
             yield frame
 
-    follow_faces(counted(), oracle)
+    list(follow_faces(counted(), oracle))
     assert handed == 20
 
 
-@pytest.mark.parametrize("option", ["max_faces", "detect_every", "min_frames"])
+@pytest.mark.parametrize("option", ["max_faces", "detect_every", "min_frames", "max_frames"])
 def test_following_refuses_counts_below_one(option: str) -> None:
     with pytest.raises(ValueError, match=option):
-        follow_faces([], Oracle([]), **{option: 0})  # type: ignore[arg-type]
+        list(follow_faces([], Oracle([]), **{option: 0}))  # type: ignore[arg-type]
+
+
+def test_a_long_track_comes_in_parts_that_join_without_a_gap() -> None:
+    scenes: list[Scene] = [[(50, 50, 80)]] * 41
+    parts = list(follow_faces(shown(scenes), Oracle(scenes), max_frames=20))
+    assert [part.length for part in parts] == [20, 20, 1]
+    assert np.concatenate([part.frame_indices for part in parts]).tolist() == list(range(41))
+
+
+def test_a_track_is_handed_out_as_soon_as_it_has_ended() -> None:
+    scenes: list[Scene] = [[(60, 50, 90)]] * 40
+    read = 0
+
+    def counted() -> Iterator[Shown]:
+        nonlocal read
+        for frame in shown(scenes, look=lambda i: 60 if i < 25 else 190):
+            read += 1
+            yield frame
+
+    first = next(follow_faces(counted(), Oracle(scenes)))
+    assert first.length == 25 and read == 26
+
+
+def test_the_score_is_that_of_the_last_search() -> None:
+    class Fading(Oracle):
+        def detect(self, image: UInt8Array) -> list[tuple[FloatArray, float]]:
+            return [(box, 0.9 if self.measured < 10 else 0.6) for box, _ in super().detect(image)]
+
+    scenes: list[Scene] = [[(60, 50, 90)]] * 20
+    (track,) = follow_faces(shown(scenes), Fading(scenes), detect_every=12)
+    assert track.scores == pytest.approx([0.9] * 13 + [0.6] * 7)
 
 
 def test_the_window_stays_while_the_face_stays_in_its_middle() -> None:

@@ -277,6 +277,33 @@ def test_a_few_damaged_packets_are_passed_over(tmp_path: Path) -> None:
     assert 40 <= len(list(stream_frames(path))) <= 50
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_random_damage_is_read_or_refused_and_never_anything_else(
+    seed: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(seed)
+    video(tmp_path / "a.mp4", seconds=0.3, side=32)
+    noise_jpeg(tmp_path / "a.jpg")
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.tiff")
+    wav(tmp_path / "a.wav", rng.bytes(2000))
+    for path in sorted(tmp_path.iterdir()):
+        good = path.read_bytes()
+        for _ in range(12):
+            data = bytearray(good)
+            for place in rng.integers(0, min(len(data), 2500), int(rng.integers(1, 12))):
+                data[place] = int(rng.integers(0, 256))
+            path.write_bytes(data[: int(rng.integers(len(data) // 2, len(data) + 1))])
+            readers = {".mp4": [read_clip, probe, read_waveform], ".wav": [read_waveform]}.get(
+                path.suffix, [read_image]
+            )
+            for read in readers:
+                try:
+                    read(path)  # type: ignore[operator]
+                except MediaError as error:
+                    assert "\n" not in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_nothing_of_libav_reaches_stderr_even_from_a_damaged_film(tmp_path: Path) -> None:
     import sys
 

@@ -191,9 +191,10 @@ def test_the_same_clip_gives_the_same_bytes_in_another_process(tmp_path: Path) -
     program = (
         "import sys, numpy as np; from fractions import Fraction; from pathlib import Path;"
         "from media.clip import Clip, Waveform; from media.video import write_clip;"
-        "r = np.random.default_rng(3); x = r.integers(0, 255, (96, 130, 3), dtype=np.uint8);"
+        "r = np.random.default_rng(3);"
+        "x = r.integers(0, 255, (12, 20, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)[:, :130];"
         "s = Waveform((r.random((16000, 1), dtype=np.float32) - 0.5), 16000);"
-        "write_clip(Clip(np.stack([np.roll(x, 3 * i, 1) for i in range(25)]), Fraction(25), s), Path(sys.argv[1]))"
+        "write_clip(Clip(np.stack([np.roll(x, 3 * i, 1) for i in range(30)]), Fraction(25), s), Path(sys.argv[1]))"
     )
     digests = set()
     for garbage in ("0", "85", "170"):
@@ -257,6 +258,13 @@ def test_odd_sides_are_refused_by_name_before_anything_is_written(tmp_path: Path
         write_clip(counting(2, Fraction(25)), tmp_path)
     with pytest.raises(MediaError, match="no frame was added"), ClipWriter(tmp_path / "a.mp4", Fraction(25), 64, 48):
         pass
+    for wrong, words in (
+        ({"crf": 60}, "0 to 51"),
+        ({"preset": "quick"}, "preset 'quick'"),
+        ({"pixel_format": "rgb"}, "yuv"),
+    ):
+        with pytest.raises(MediaError, match=words):
+            write_clip(counting(2, Fraction(25)), tmp_path / "a.mp4", **wrong)  # type: ignore[arg-type]
     with pytest.raises(MediaError, match="7 channels"):
         write_clip(counting(2, Fraction(25), Waveform(np.zeros((100, 7), np.float32), 8000)), tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []

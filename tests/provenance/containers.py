@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -119,20 +120,25 @@ def remux(source: Path, destination: Path, *, sound_of: Path | None = None) -> N
     ):
         picture_in, sound_in = video.streams.video[0], sound.streams.audio[0]
         picture_out, sound_out = out.add_stream_from_template(picture_in), out.add_stream_from_template(sound_in)
-        for container, stream_in, stream_out in ((video, picture_in, picture_out), (sound, sound_in, sound_out)):
-            for packet in container.demux(stream_in):
-                if packet.dts is not None:
-                    packet.stream = stream_out
-                    out.mux(packet)
+        _copy(video, picture_in, out, picture_out)
+        _copy(sound, sound_in, out, sound_out)
+
+
+def _copy(source: Any, stream_in: Any, out: Any, stream_out: Any) -> None:
+    for packet in source.demux(stream_in):
+        if packet.dts is not None:
+            packet.stream = stream_out
+            out.mux(packet)
 
 
 def swap_sound_samples(content: bytes) -> bytes:
     """Overwrite the coded sound inside mdat by other bytes of the same length; container and pictures stay."""
     changed = bytearray(content)
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
         for packet in packets[3:]:
             position = packet.pos
+            assert position is not None
             noise = np.random.default_rng(position).integers(0, 255, packet.size, np.uint8).tobytes()
             changed[position : position + packet.size] = noise
     return bytes(changed)

@@ -206,11 +206,13 @@ def test_other_kinds_of_keys_sign_datasets(kind: str, dataset: Path) -> None:
 
     from provenance.signatures import _sign_with_key, signature_holds
 
-    key = {
-        "ed25519": lambda: ed25519.Ed25519PrivateKey.generate(),
-        "ps256": lambda: rsa.generate_private_key(65537, 2048),
-        "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    }[kind]()
+    key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    if kind == "ed25519":
+        key = ed25519.Ed25519PrivateKey.generate()
+    elif kind == "ps256":
+        key = rsa.generate_private_key(65537, 2048)
+    else:
+        key = ec.generate_private_key(ec.SECP384R1())
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -46,7 +46,7 @@ def rows(data_pack: Path) -> list[dict[str, str]]:
 
 
 def test_public_fixtures_get_their_standing_and_codes(data_pack: Path) -> None:
-    wrong = []
+    wrong: list[object] = []
     for row in rows(data_pack):
         credential = read_credential(data_pack / "c2pa" / row["file"])
         if credential.standing is not EXPECTED[row["expected"]] or not credential.reasons:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import c2pa
 import pytest
@@ -22,7 +23,7 @@ SYNTHETIC = Claim(source_type=SourceType.TRAINED_ALGORITHMIC_MEDIA)
 Originals = dict[str, Path]
 
 
-def raw_manifest(path: Path) -> dict[str, object]:
+def raw_manifest(path: Path) -> dict[str, Any]:
     """What the C2PA library sees, without our reading of it."""
     settings = strict_settings(TrustAnchors.none())
     with path.open("rb") as stream, c2pa.Reader(None, stream, context=c2pa.Context.from_dict(settings)) as reader:

@@ -71,3 +71,14 @@ def test_the_official_lists_load(data_pack: Path) -> None:
     folder = data_pack / "c2pa" / "trust"
     trust = TrustAnchors.default([folder / "C2PA-TRUST-LIST.pem"], time_stamps=[folder / "C2PA-TSA-TRUST-LIST.pem"])
     assert [len(one.certificates()) > 10 for one in trust.lists] == [True, True]
+    distinct = [pem.count("BEGIN CERTIFICATE") for _, pem in trust.distinct()]
+    assert distinct[0] == len(trust.lists[0].certificates())
+    assert distinct[1] < len(trust.lists[1].certificates()), "the two official lists share authorities"
+
+
+def test_an_authority_counts_for_the_first_list_that_has_it(tmp_path: Path) -> None:
+    create_identity(tmp_path / "a")
+    pem = (tmp_path / "a/root.pem").read_text()
+    stamps, signers = TrustList("stamps", "urn:t", pem + pem, "tsa"), TrustList("signers", "urn:s", pem)
+    assert TrustAnchors((stamps, signers)).distinct() == [(signers, pem)]
+    assert TrustAnchors((stamps,)).distinct() == [(stamps, pem)]
