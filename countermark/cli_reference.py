@@ -8,19 +8,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 
-def commands(group: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """A command and everything below it, in the order of the help."""
-    yield path, group
-    if isinstance(group, click.Group):
-        context = click.Context(group)
-        for name in group.list_commands(context):
-            below = group.get_command(context, name)
-            if below is not None and not below.hidden:
+COMMON = ("help", "install_completion", "show_completion")
+"""Options that every typer command has."""
+
+
+def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command and everything below it, in the order of the help.
+
+    Commands are typed loosely: newer typers carry their own copy of click, older ones use the real one.
+    """
+    yield path, command
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            if not below.hidden:
                 yield from commands(below, (*path, name))
 
 
@@ -30,9 +36,9 @@ def one_line(text: str | None) -> str:
     return " ".join(plain.split()).replace("|", "\\|")
 
 
-def parameter_row(parameter: click.Parameter) -> str:
+def parameter_row(parameter: Any) -> str:
     """One row of a parameter table."""
-    if isinstance(parameter, click.Option):
+    if parameter.param_type_name == "option":
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
     else:
         name = f"`{(parameter.name or '').upper()}`"
@@ -49,7 +55,7 @@ def reference(app: typer.Typer, name: str) -> str:
     lines = ["# Command line reference", "", "Written by `make docs` from the command's own help; do not edit.", ""]
     for path, command in commands(typer.main.get_command(app), (name,)):
         lines += [f"## `{' '.join(path)}`", "", (command.help or "").replace("[bold]", "**").replace("[/bold]", "**").strip(), ""]
-        parameters = [p for p in command.params if p.name != "help" and not getattr(p, "hidden", False)]
+        parameters = [p for p in command.params if p.name not in COMMON and not getattr(p, "hidden", False)]
         if parameters:
             lines += ["| parameter | meaning | default |", "|---|---|---|", *map(parameter_row, parameters), ""]
     return "\n".join(line.rstrip() for line in lines).replace("\f", "").rstrip() + "\n"

@@ -37,6 +37,7 @@ GENERATOR_NAMES = re.compile(
 )
 """Names of generators as their own software writes them into "Software" and "CreatorTool"."""
 
+JOB_NUMBER = re.compile(r"Job ID: [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 XMP_PACKET = re.compile(rb"<x:xmpmeta.{0,262144}?</x:xmpmeta>", re.DOTALL)
 XMP_SOURCE_TYPE = re.compile(r"DigitalSourceType[^<]{0,80}?(?:=\s*[\"']|>)\s*([^\"'<\s]{1,200})")
 XMP_TOOL = re.compile(r"CreatorTool[^<]{0,20}?(?:=\s*[\"']|>)\s*([^\"'<]{1,200})")
@@ -175,24 +176,27 @@ def _picture_facts(path: Path) -> tuple[str, tuple[Fact, ...], tuple[str, ...]] 
         return "picture", (), ()
     # tag numbers of EXIF 2.3: make, model, software, date
     named = {271: "Camera maker", 272: "Camera", 305: "Software", 306: "Date in the file"}
-    facts = [shape, *(Fact(name, exif[tag]) for tag, name in named.items() if exif.get(tag))]
+    facts = [shape, *(Fact(name, exif[tag][:120]) for tag, name in named.items() if exif.get(tag))]
     if not exif:
         facts.append(Fact("EXIF", "none"))
     marks = [
         f'It carries the settings of a picture generator ({maker}) in its text entry "{key}".'
         for key, maker in GENERATOR_TEXTS.items()
-        if key in texts
+        if key in texts and (maker != "ComfyUI" or texts[key].startswith("{"))
     ]
-    for said in (exif.get(305, ""), exif.get(270, ""), texts.get("Software", ""), texts.get("Description", "")):
+    for said in (exif.get(305, ""), texts.get("Software", "")):
         if GENERATOR_NAMES.search(said):
             marks.append(f'Its metadata names a generator: "{said[:80]}".')
+    # a caption may speak about a generator: only the job number that Midjourney leaves counts there
+    if any(JOB_NUMBER.search(said) for said in (exif.get(270, ""), texts.get("Description", ""))):
+        marks.append("Its description carries a Midjourney job number.")
     return ("video" if moving else "picture"), tuple(facts), tuple(marks)
 
 
 def _plain(value: Any) -> str:
-    """A metadata value as short text."""
+    """A metadata value as text of bounded length."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.replace("\0", "").strip()[:200]
+    return text.replace("\0", "").strip()[:8192]
 
 
 def _video_facts(path: Path) -> tuple[Fact, ...]:

@@ -50,8 +50,8 @@ A person, and everything cut from one source, is in one split only.
 {factors}
 
 Real and synthetic clips left by the same door: the same crop rule, size, frame rate, encoder and sound rate, and pairs
-of one real and one synthetic clip share length, crop factor, quality step and the presence of sound. What their sources
-went through before differs, and may survive in part.
+of one real and one synthetic clip share length, crop factor, detail (both are reduced to the coarser of the two), quality
+step and the presence of sound. What their sources went through before differs, and may survive in part.
 
 ## Makers
 
@@ -199,6 +199,7 @@ def _factor_rows(samples: Sequence[Sample]) -> list[tuple[object, ...]]:
         ("codec", lambda s: named([x.codec or "" for x in s])),
         ("crop over face box", lambda s: spread([float(x.extra["crop_factor"]) for x in s])),
         ("crop in source pixels", lambda s: spread([float(x.extra["crop_px"]) for x in s])),
+        ("detail in pixels", lambda s: spread([float(x.extra["detail_px"]) for x in s])),
         ("with sound", lambda s: f"{sum(bool(x.has_sound) for x in s)} of {len(s)}"),
         ("kind of picture", lambda s: named([str(x.extra["kind"]) for x in s])),
         ("language", lambda s: named([str(x.extra["language"]) for x in s])),

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forge.animate import counted
-from forge.framing import cut, square_around
+from forge.framing import cut_to_detail, square_around
 from forge.material import Entry, Material, inspect, with_digest
 from forge.methods import Maker, Method, Shot
 from forge.motion.features import Motion
@@ -134,7 +134,7 @@ class Filming:
         _check_unchanged(clip.speech, said.sha256)
         height, width = picture.image.shape[:2]
         square = square_around(clip.window.box, width=width, height=height, factor=clip.crop_factor)
-        framed = replace(picture, image=cut(picture.image, square, shot.size))
+        framed = replace(picture, image=cut_to_detail(picture.image, square, clip.detail, shot.size))
         sound = excerpt(said.sound, clip.start_seconds, clip.frames, self.job.recipe)
         take = self.maker.film(framed, sound, shot)
         claim = Claim(
@@ -168,12 +168,20 @@ class Filming:
             record=replace(self._record(clip, {"video": clip.face.sha256}), consent=clip.face.consent),
         )
         start = round(Fraction(clip.start_seconds).limit_denominator(100_000) * shot.fps)
-        frames = _cut_frames(path, start, clip.frames, shot, lambda image: cut(image, square, shot.size))
+        frames = _cut_frames(
+            path, start, clip.frames, shot, lambda image: cut_to_detail(image, square, clip.detail, shot.size)
+        )
         return Footage(frames, sound, claim, crop_pixels=square.side)
 
     def _record(self, clip: PlannedClip, inputs: dict[str, str]) -> Record:
         recipe = self.job.recipe
-        shared = {"size": recipe.size, "fps": str(recipe.fps), "crf": clip.crf, "crop_factor": clip.crop_factor}
+        shared = {
+            "size": recipe.size,
+            "fps": str(recipe.fps),
+            "crf": clip.crf,
+            "crop_factor": clip.crop_factor,
+            "detail": clip.detail,
+        }
         own = clip.controls.to_json() if clip.controls else {}
         return Record(
             tool=TOOL,
@@ -200,6 +208,7 @@ class Filming:
             "crf": clip.crf,
             "crop_factor": clip.crop_factor,
             "crop_px": footage.crop_pixels,
+            "detail_px": clip.detail,
             "start_seconds": clip.start_seconds,
             "input": clip.face.name,
             "input_sha256": clip.face.sha256,

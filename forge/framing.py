@@ -73,3 +73,12 @@ def cut(image: UInt8Array, square: Square, size: int) -> UInt8Array:
         return np.ascontiguousarray(region)
     how = cv2.INTER_AREA if square.side > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(region, (size, size), interpolation=how), np.uint8)
+
+
+def cut_to_detail(image: UInt8Array, square: Square, detail: int, size: int) -> UInt8Array:
+    """The same at (size, size, 3), with no more detail than (detail, detail) pixels hold.
+
+    A picture of 500 pixels and a video of 220 become equally soft: sharpness shall not tell which of them is real.
+    """
+    small = cut(image, square, min(detail, size))
+    return cut(small, Square(0, 0, small.shape[0]), size)

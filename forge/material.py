@@ -315,7 +315,10 @@ def _windows(path: Path, recipe: DatasetRecipe, maker: Maker, width: int, height
 
 
 def _check_crop(path: Path, box: Box, width: int, height: int, recipe: DatasetRecipe) -> Square:
-    """The tightest crop of the recipe; refused when it would have to be blown up too far."""
+    """The narrowest crop of the recipe; refused when it would be blown up too far, or shows no whole head."""
+    room = min(width, height) / max(box[2] - box[0], box[3] - box[1])
+    if room < recipe.tightest_crop:
+        raise ForgeError(f"{path}: the face fills the picture; there must be some room around it")
     square = square_around(box, width=width, height=height, factor=recipe.crop_factors[0])
     least = recipe.smallest_crop * recipe.size
     if square.side < least:

@@ -7,8 +7,8 @@ Rules:
 
 1. Clip number n depends on the recipe, the materials and the seed, never on how many are asked for: a larger limit
    continues the same sequence.
-2. Synthetic and real clips are twins: pair n shares length, crop factor, codec step and the presence of sound, so that
-   none of them tells the label.
+2. Synthetic and real clips are twins: pair n shares length, crop factor, detail, codec step and the presence of sound,
+   so that none of them tells the label. What only one of the two could reach, neither gets.
 3. A person, a source and (when there are enough of them) a speech recording are in one split only.
 4. The id of a clip is a digest of everything that its pixels and sound depend on.
 """
@@ -20,10 +20,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any, TypeVar
 
 import numpy as np
 
+from forge.framing import square_around
 from forge.material import Material, Role, Window
 from forge.motion.controls import Controls
 from forge.portrait import ForgeError
@@ -45,6 +47,8 @@ class PlannedClip:
     frames: int
     crf: int
     crop_factor: float
+    detail: int
+    """Pixels a side that the crop is reduced to before it is brought to the recipe's size."""
     has_sound: bool
     start_seconds: float
     """Where in the speech, or in the real video, the clip begins."""
@@ -59,7 +63,7 @@ class PlannedClip:
 
 @dataclass(frozen=True)
 class Pair:
-    """What the two twins of one number share (rule 2)."""
+    """The factors of pair n as they were drawn, before anybody asked whether the material allows them."""
 
     seconds: float
     crf: int
@@ -132,77 +136,101 @@ class Plan:
             return self._synthetic(number, number // 2)
         return self._real(number, number // 2) if number // 2 < len(self.reals) else None
 
-    def _shared(self, index: int) -> tuple[Pair, Material, Material, Window | None, bool, int]:
-        """Everything about pair `index`: design, portrait, speech, real window, sound, frames."""
+    def _twins(self, index: int) -> Twins:
+        """Pair `index`: the design, bent to what both the portrait and the real window allow."""
         pair = draw_pair(self.recipe, self.seed, index)
         rank, turn = index % len(self.portraits), index // len(self.portraits)
         portrait = self.portraits[rank]
         choices = self.speech[self.splits[portrait.source]]
         speech = choices[(rank + turn) % len(choices)]
-        real, window = self.reals[index % len(self.reals)] if self.reals else (None, None)
-        has_sound = real.has_sound if real is not None else True
-        seconds = min(pair.seconds, speech.seconds, window.seconds if window else pair.seconds)
-        return pair, portrait, speech, window, has_sound, max(1, int(seconds * self.recipe.fps))
+        sides = [(portrait, portrait.windows[0])]
+        seconds, has_sound = min(pair.seconds, speech.seconds), True
+        if self.reals:
+            real, window = self.reals[index % len(self.reals)]
+            sides.append((real, window))
+            seconds, has_sound = min(seconds, window.seconds), real.has_sound
+        factor = min(pair.crop_factor, *(widest_crop(m.width, m.height, w.box) for m, w in sides))
+        crops = [square_around(w.box, width=m.width, height=m.height, factor=factor).side for m, w in sides]
+        return Twins(
+            pair=pair,
+            portrait=portrait,
+            speech=speech,
+            frames=max(1, int(seconds * self.recipe.fps)),
+            crop_factor=factor,
+            detail=min(self.recipe.size, *crops),
+            has_sound=has_sound,
+        )
 
     def _synthetic(self, number: int, index: int) -> PlannedClip:
-        pair, portrait, speech, _, has_sound, frames = self._shared(index)
-        start = round(pair.offset * max(0.0, speech.seconds - float(frames / self.recipe.fps)), 3)
-        digest = self._digest(
-            Label.SYNTHETIC, frames, pair, has_sound, start, portrait.sha256, speech.sha256, pair.controls.to_json()
-        )
+        twins = self._twins(index)
+        portrait, speech, controls = twins.portrait, twins.speech, twins.pair.controls
+        start = round(twins.pair.offset * max(0.0, speech.seconds - float(twins.frames / self.recipe.fps)), 3)
+        facts = (start, portrait.sha256, portrait.windows[0].box, speech.sha256, controls.to_json())
         return PlannedClip(
             number=number,
-            id=digest,
+            id=self._digest(Label.SYNTHETIC, twins, *facts),
             label=Label.SYNTHETIC,
             split=self.splits[portrait.source],
-            frames=frames,
-            crf=pair.crf,
-            crop_factor=pair.crop_factor,
-            has_sound=has_sound,
             start_seconds=start,
             person=portrait.person,
             source=portrait.source,
             face=portrait,
             window=portrait.windows[0],
             speech=speech,
-            controls=pair.controls,
+            controls=controls,
+            **twins.shared(),
         )
 
     def _real(self, number: int, index: int) -> PlannedClip:
-        pair, _, _, window, has_sound, frames = self._shared(index)
-        real = self.reals[index][0]
-        assert window is not None
-        start = window.start_seconds
+        twins = self._twins(index)
+        real, window = self.reals[index]
         return PlannedClip(
             number=number,
-            id=self._digest(Label.REAL, frames, pair, has_sound, start, real.sha256, window.box),
+            id=self._digest(Label.REAL, twins, window.start_seconds, real.sha256, window.box),
             label=Label.REAL,
             split=self.splits[real.source],
-            frames=frames,
-            crf=pair.crf,
-            crop_factor=pair.crop_factor,
-            has_sound=has_sound,
-            start_seconds=start,
+            start_seconds=window.start_seconds,
             person=real.person,
             source=real.source,
             face=real,
             window=window,
+            **twins.shared(),
         )
 
-    def _digest(self, label: Label, frames: int, pair: Pair, *rest: Any) -> str:
-        shared = [self.recipe.size, str(self.recipe.fps), self.recipe.preset, self.recipe.sample_rate_hz]
-        facts = [
-            label.value,
-            self.method,
-            self.recipe.name,
-            self.seed,
-            *shared,
-            frames,
-            pair.crf,
-            pair.crop_factor,
-            *rest,
-        ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    def _digest(self, label: Label, twins: Twins, *rest: Any) -> str:
+        recipe = self.recipe
+        made_by = [label.value, self.method, recipe.name, self.seed]
+        form = [recipe.size, str(recipe.fps), recipe.preset, recipe.sample_rate_hz, twins.shared()]
+        return hashlib.sha256(json.dumps([*made_by, *form, *rest], sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Pair n as it will be filmed: what its two clips share (rule 2), and what the synthetic one is made of."""
+
+    pair: Pair
+    portrait: Material
+    speech: Material
+    frames: int
+    crop_factor: float
+    detail: int
+    has_sound: bool
+
+    def shared(self) -> dict[str, Any]:
+        """The fields of a `PlannedClip` that both twins have alike."""
+        return {
+            "frames": self.frames,
+            "crf": self.pair.crf,
+            "crop_factor": self.crop_factor,
+            "detail": self.detail,
+            "has_sound": self.has_sound,
+        }
+
+
+def widest_crop(width: int, height: int, box: Sequence[float]) -> float:
+    """The largest crop factor that a picture has room for, rounded down to a thousandth."""
+    x0, y0, x1, y1 = box
+    return max(1.0, floor(1000 * min(width, height) / max(x1 - x0, y1 - y0)) / 1000)
 
 
 def draw_pair(recipe: DatasetRecipe, seed: int, index: int) -> Pair:

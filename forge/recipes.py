@@ -38,7 +38,9 @@ class DatasetRecipe:
     sample_rate_hz: int = 16_000
     """One rate for all sound, so that bandwidth does not tell the label."""
     crop_factors: Range = (1.9, 2.4)
-    """Side of the square crop over the face box."""
+    """Side of the square crop over the face box, where the material has room for it."""
+    tightest_crop: float = 1.2
+    """Refuse material that has room for less: half a head cannot be animated."""
     gaze_yaw_degrees: Range = (-15.0, 15.0)
     gaze_pitch_degrees: Range = (-8.0, 8.0)
     distance: Range = (0.95, 1.15)

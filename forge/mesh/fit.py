@@ -41,6 +41,8 @@ REMOVED: Mapping[str, float] = {
 }  # fmt: skip
 """Share of each measured coefficient that is taken out of the picture's own expression. A relaxed face is not an empty
 one: the rest of a smile is character, and the landmarker sees a little of everything in any face."""
+STEEPEST = 1.0
+"""Depth over width: the steepest slope of the face away from the camera."""
 UNSURE = 0.08
 """Measured coefficients below this are noise."""
 UPPER_SHARE = 0.68
@@ -113,6 +115,7 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
     rig = load_rig() if rig is None else rig
     source = np.asarray(landmarks, np.float64)
     scale, turn, shift = similarity(rig.neutral[list(STEADY)], source[list(STEADY)])
+    source[:, 2] = gentle_depth(source)
     actions = rig.basis @ turn.T * scale
     rest = source.copy()
     for name, share in REMOVED.items():
@@ -147,6 +150,16 @@ def similarity(model: Array, picture: Array) -> tuple[float, Array, Array]:
     turn = u @ sign @ vt
     scale = float((s * np.diag(sign)).sum() / (a**2).sum())
     return scale, turn, picture.mean(axis=0) - scale * (turn @ model.mean(axis=0))
+
+
+def gentle_depth(points: Array) -> Array:
+    """(N,) depths that nowhere fall away more steeply than `STEEPEST`, and otherwise as they were.
+
+    The rim of a face falls away so steeply that a few pixels of skin, hair and background share it; when the head turns
+    they would be drawn out over its cheek, and on the other side the mesh would fold.
+    """
+    apart = np.linalg.norm(points[:, None, :2] - points[None, :, :2], axis=-1)
+    return np.asarray((points[None, :, 2] + STEEPEST * apart).min(axis=1))
 
 
 def neighbours(triangles: IntArray) -> csr_matrix:

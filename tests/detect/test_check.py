@@ -155,6 +155,24 @@ def test_a_picture_that_carries_generator_settings_is_declared_synthetic(tmp_pat
     assert report.facts.kind == "picture"
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "marks"),
+    [
+        ("prompt", '{"3": {"class_type": "KSampler"}}', 1),
+        ("prompt", "press any key", 0),
+        ("Software", "NovelAI", 1),
+        ("Software", "GIMP 3.0", 0),
+        ("Description", "an old man --v 6 Job ID: 0a1b2c3d-0000-1111-2222-0123456789ab", 1),
+        ("Description", "The founder of Midjourney at a conference", 0),
+    ],
+)
+def test_a_caption_about_a_generator_is_no_mark_of_one(key: str, text: str, marks: int, tmp_path: Path) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(key, text)
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png", pnginfo=texts)
+    assert len(file_facts(tmp_path / "a.png").unsigned_marks) == marks
+
+
 def test_camera_facts_are_shown_and_are_no_marks(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[271], exif[272] = "ExampleCam", "X100"

@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 
-from forge.framing import Square, square_around
+from forge.framing import Square, cut_to_detail, square_around
 from forge.material import Material, Role, Window
 from forge.plan import Plan, assign_splits, balanced, connected, draw_pair, quotas
 from forge.portrait import ForgeError
@@ -24,7 +25,9 @@ def portrait(n: int, person: str | None = None, split: str | None = None) -> Mat
         person=person or f"person{n}",
         source=f"portrait{n}",
         split=split,
-        windows=(Window(0, 0, (100, 100, 200, 200)),),
+        width=512,
+        height=512,
+        windows=(Window(0, 0, (100, 100, 300, 300)),),
     )
 
 
@@ -42,6 +45,8 @@ def real(
         person=person or f"real{n}",
         source=source or f"video{n}",
         seconds=9.0,
+        width=320,
+        height=240,
         has_sound=sound,
         windows=tuple(Window(4.0 * k, 3.0, (10, 10, 90, 90)) for k in range(windows)),
     )
@@ -113,12 +118,19 @@ def test_real_and_synthetic_twins_share_everything_that_encoding_could_tell() ->
     clips = list(plan_of(MANY).clips(40))
     for synthetic, twin in zip(clips[::2], clips[1::2], strict=True):
         assert (synthetic.label, twin.label) == (Label.SYNTHETIC, Label.REAL)
-        assert (synthetic.frames, synthetic.crf, synthetic.crop_factor, synthetic.has_sound) == (
-            twin.frames,
-            twin.crf,
-            twin.crop_factor,
-            twin.has_sound,
-        )
+        for name in ("frames", "crf", "crop_factor", "detail", "has_sound"):
+            assert getattr(synthetic, name) == getattr(twin, name)
+
+
+def test_what_only_one_twin_could_reach_neither_gets() -> None:
+    tight = replace(real(0), windows=(Window(0, 3, (100, 60, 250, 210)),))  # 150 pixels in 240: room for 1.6
+    coarse = replace(real(1), windows=(Window(0, 3, (10, 10, 60, 60)),))  # a crop of some 100 pixels
+    clips = list(plan_of([*MANY[:30], tight, coarse]).clips(4))
+    by_source = {clip.source: (clip, twin) for twin, clip in zip(clips[::2], clips[1::2], strict=True)}
+    assert all(clip.crop_factor == 1.6 for clip in by_source["video0"])
+    clip, twin = by_source["video1"]
+    assert clip.detail == twin.detail == round(50 * clip.crop_factor) < 130
+    assert all(clip.detail == 256 for clip in plan_of(MANY[:30]).clips(5)), "alone, a portrait keeps its detail"
 
 
 def test_the_twin_of_a_silent_video_is_silent() -> None:
@@ -205,3 +217,15 @@ def test_the_crop_is_centred_on_the_face_and_stays_in_the_picture(
     box: tuple[float, float, float, float], factor: float, expected: Square
 ) -> None:
     assert square_around(box, width=640, height=360, factor=factor) == expected
+
+
+def test_a_crop_has_no_more_detail_than_it_was_given() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    square = Square(20, 40, 300)
+
+    def sharpness(image: np.ndarray) -> float:
+        return float(np.abs(np.diff(image.astype(int), axis=0)).mean())
+
+    full, soft = (cut_to_detail(noise, square, detail, 256) for detail in (300, 100))
+    assert full.shape == soft.shape == (256, 256, 3)
+    assert sharpness(soft) < 0.7 * sharpness(full)
