@@ -1,6 +1,6 @@
 """Collect `results/*.json` into `RESULTS.md`: `python -m benchmarks.tables`.
 
-Every benchmark writes one JSON file: {"name", "command", "date", "hardware", "notes": [...], "tables": [{"title", "rows": [{column: value}]}]}.
+Every benchmark writes one JSON file (`Result`): name, command, date, hardware, notes, tables.
 Tables are made from saved results only, so a figure in RESULTS.md always has its command beside it.
 """
 
@@ -87,7 +87,12 @@ def markdown(rows: Sequence[Row]) -> list[str]:
 
 def page(results: Sequence[Mapping[str, Any]]) -> str:
     """The whole results page."""
-    lines = ["# Results", "", "Written by `python -m benchmarks.tables` from `benchmarks/results/*.json`; do not edit.", ""]
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks.tables` from `benchmarks/results/*.json`; do not edit.",
+        "",
+    ]
     for result in results:
         lines += [f"## {result['name']}", "", f"`{result['command']}` · {result['hardware']} · {result['date']}", ""]
         for table in result["tables"]:

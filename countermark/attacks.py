@@ -49,5 +49,5 @@ def reencode(source: Path, target: Path) -> None:
 
 def sign_as_a_stranger(source: Path, target: Path, folder: Path) -> None:
     """Sign with an identity that nobody here trusts, made in `folder`."""
-    claim = Claim(SourceType.TRAINED_ALGORITHMIC_MEDIA, action="edited", title=target.name)
+    claim = Claim(source_type=SourceType.TRAINED_ALGORITHMIC_MEDIA, action="edited", title=target.name)
     sign_file(source, target, claim, identity=create_identity(folder))

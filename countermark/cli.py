@@ -22,7 +22,8 @@ app = typer.Typer(
     name="countermark",
     help=(
         "Forge labelled synthetic talking heads, detect them, and prove where a file came from.\n\n"
-        "Three journeys: [bold]forge dataset[/bold] makes a benchmark, [bold]detect check[/bold] judges one suspect video, "
+        "Three journeys: [bold]forge dataset[/bold] makes a benchmark, [bold]detect check[/bold] judges one suspect "
+        "video, "
         "[bold]provenance sign[/bold] and [bold]provenance verify[/bold] attach and read Content Credentials (C2PA)."
     ),
     no_args_is_help=True,

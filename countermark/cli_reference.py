@@ -13,7 +13,6 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-
 COMMON = ("help", "install_completion", "show_completion")
 """Options that every typer command has."""
 
@@ -54,7 +53,12 @@ def reference(app: typer.Typer, name: str) -> str:
     """The whole reference as Markdown."""
     lines = ["# Command line reference", "", "Written by `make docs` from the command's own help; do not edit.", ""]
     for path, command in commands(typer.main.get_command(app), (name,)):
-        lines += [f"## `{' '.join(path)}`", "", (command.help or "").replace("[bold]", "**").replace("[/bold]", "**").strip(), ""]
+        lines += [
+            f"## `{' '.join(path)}`",
+            "",
+            (command.help or "").replace("[bold]", "**").replace("[/bold]", "**").strip(),
+            "",
+        ]
         parameters = [p for p in command.params if p.name not in COMMON and not getattr(p, "hidden", False)]
         if parameters:
             lines += ["| parameter | meaning | default |", "|---|---|---|", *map(parameter_row, parameters), ""]

@@ -238,7 +238,9 @@ def film_strip(clip: Path, count: int = 6, height: int = 150) -> bytes:
 def summary(console: Console, reports: list[Report], attestation: str, treated: list[Treated], page: Path) -> None:
     """The demo in a few lines on stderr."""
     console.print()
-    console.print(f"{len(reports)} signed clips in {Path(reports[0].file).parent}; the catalog of the benchmark is {attestation}.")
+    console.print(
+        f"{len(reports)} signed clips in {Path(reports[0].file).parent}; the catalog of the benchmark is {attestation}."
+    )
     for case in treated:
         console.print(f"  {case.what}: [bold]{case.standing}[/bold], finding {case.finding}")
     console.print(f"Report: [bold]{page.resolve()}[/bold]")

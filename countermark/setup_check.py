@@ -34,7 +34,7 @@ def opencv_problem(look_up: Callable[[str], str | None] = installed_version) -> 
     if len(set(found.values())) <= 1:
         return None
     listed = ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
-    return f"cv2 comes from packages of different versions ({listed}); they overwrite each other: install one version of all"
+    return f"cv2 comes from packages of different versions ({listed}), which overwrite each other: install one version"
 
 
 def library_loads(name: str) -> bool:

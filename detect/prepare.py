@@ -6,7 +6,8 @@
 Training and scoring go through this one door, so that a network never meets crops in use that were made otherwise than
 those it learned from. One sequential pass, bounded memory:
 
-1. The video is resampled to 25 frames a second and cut into seconds.
+1. The video is read at its own rate when that lies between 20 and 34 frames a second (every second or third frame of faster
+   ones, 25 a second of variable or slower ones) and cut into seconds. Dropping single frames would make motion uneven.
 2. In a *dense* second the face is measured three times and the second's frames are kept until its windows are computed.
    Short videos are all dense; of long ones a fixed number of seconds, evenly spread, is.
 3. Any other second is looked at once; when there are more seconds than looks, the looks are evenly spread.
@@ -38,6 +39,7 @@ from media.tracking import FaceTrack, follow_faces
 from media.video import Frame, probe, read_image, stream_frames
 
 RATE = Fraction(25)
+"""Frames a second when a file's own rate cannot be used."""
 SIDE = 256
 """Pixels of a stored crop."""
 MARGIN = 0.45
@@ -45,7 +47,7 @@ MARGIN = 0.45
 MIN_EYE_PIXELS = 22.0
 """Outer-eye distance under which a face is too small to judge."""
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,7 @@ def _ticks(start: int, length: int, count: int) -> list[int]:
     return [start + int(i) for i in spread_indices(length, count)]
 
 
-def _window_of(
-    face: FaceObservation, others: Iterable[FaceObservation], frames: list[UInt8Array]
-) -> FloatArray | None:
+def _window_of(face: FaceObservation, others: Iterable[FaceObservation], frames: list[UInt8Array]) -> FloatArray | None:
     same = [o for o in others if box_overlap(o.box, face.box) > 0.3]
     points = np.median(np.stack([o.landmarks[:, :2] for o in [face, *same]]), axis=0).astype(np.float32)
     matrix = align_matrix(points, CROP_SIDE, CROP_MARGIN)
@@ -158,11 +158,16 @@ def _keep_crops(frame: Frame, faces: list[FaceObservation], seen: _Seen) -> None
 
 
 def _looked_at(
-    frames: Iterator[Frame], plan: LookPlan, seconds: int, recorder: _Recorder, seen: _Seen, clock: dict[str, float]
+    frames: Iterator[Frame],
+    per_second: int,
+    plan: LookPlan,
+    seconds: int,
+    recorder: _Recorder,
+    seen: _Seen,
+    clock: dict[str, float],
 ) -> Iterator[Frame]:
     """Yield the frames to search; compute a second's windows as soon as its last look is done."""
     dense, once = plan.schedule(seconds)
-    per_second = int(RATE)
     held: list[Frame] = []
     second = 0
 
@@ -228,6 +233,13 @@ def _joined(looks: list[FaceLook]) -> list[FaceLook]:
     return sorted(joined, key=lambda one: -len(one.seconds) * one.eye_pixels**2)
 
 
+def viewing_rate(fps: Fraction, variable: bool) -> Fraction:
+    """At how many frames a second a video is looked at: its own rate, or a whole fraction of it, where that is 20 to 34."""
+    if variable or fps < 20:
+        return RATE
+    return fps if fps <= 34 else fps / max(2, round(fps / 27))
+
+
 def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None = None) -> Look:
     """Everything a detector wants to know about one video or picture. Unreadable files are an answer, not an error.
 
@@ -243,15 +255,18 @@ def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None 
         with FaceFinder() as own:
             return look_at(path, plan, own)
     plan = plan or LookPlan()
+    per_second = int(RATE)
     seen, recorder, clock = _Seen(), _Recorder(finder), {"last": 0.0}
     try:
         if path.suffix.lower() in PICTURES:
             frames, seconds, duration = iter([Frame(0, 0.0, read_image(path))]), 1, 0.0
         else:
-            duration = probe(path).duration_seconds
-            seconds = max(1, int(np.ceil(duration - 1e-6)))
-            frames = stream_frames(path, fps=RATE, max_side=plan.max_side)
-        chosen = _looked_at(frames, plan, seconds, recorder, seen, clock)
+            facts = probe(path)
+            duration, rate = facts.duration_seconds, viewing_rate(facts.fps, facts.variable_frame_rate)
+            per_second = round(rate)
+            seconds = max(1, int(np.ceil(duration * float(rate) / per_second - 1e-6)))
+            frames = stream_frames(path, fps=rate, max_side=plan.max_side)
+        chosen = _looked_at(frames, per_second, plan, seconds, recorder, seen, clock)
         tracks = follow_faces(
             chosen, recorder, max_faces=plan.max_faces, detect_every=6, max_gap_seconds=3.0, min_frames=1
         )
@@ -267,7 +282,9 @@ def _judged(faces: list[FaceLook], duration: float) -> Look:
     large = [face for face in faces if face.eye_pixels >= MIN_EYE_PIXELS]
     if not large:
         best = max(face.eye_pixels for face in faces)
-        reason = f"the largest face has {best:.0f} pixels between the eyes' outer corners, {MIN_EYE_PIXELS:.0f} are needed"
+        reason = (
+            f"the largest face has {best:.0f} pixels between the eyes' outer corners, {MIN_EYE_PIXELS:.0f} are needed"
+        )
         return Look(Status.FACE_TOO_SMALL, reason, tuple(faces), duration)
     return Look(Status.OK, "", tuple(large), duration)
 
@@ -355,9 +372,20 @@ def prepare(
             }
             rows.append(row)
             yield sample, row
-    part = cache / f".rows.{uuid4().hex}.part"
-    part.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
-    part.replace(cache / "rows.jsonl")
+    _write_rows(rows, cache / "rows.jsonl")
+
+
+def _write_rows(rows: list[Mapping[str, object]], path: Path) -> None:
+    """Add rows to those of earlier runs; a sample that was prepared again has its newest row only."""
+    known: dict[str, Mapping[str, object]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            known[str(row["id"])] = row
+    known |= {str(row["id"]): row for row in rows}
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    part.write_text("".join(json.dumps(known[k], sort_keys=True) + "\n" for k in sorted(known)), encoding="utf-8")
+    part.replace(path)
 
 
 def cache_key(sample: Sample, plan: LookPlan) -> str:

@@ -27,7 +27,30 @@ Forger = Callable[[UInt8Array, FloatArray, Rng], UInt8Array]
 
 INNER_FACE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 263, 361, 291, 405, 17, 181, 61, 132, 33)
 """Landmarks around brows, eyes, nose and mouth: what most face swaps replace."""
-LOWER_FACE = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 197)
+LOWER_FACE = (
+    234,
+    93,
+    132,
+    58,
+    172,
+    136,
+    150,
+    149,
+    176,
+    148,
+    152,
+    377,
+    400,
+    378,
+    379,
+    365,
+    397,
+    288,
+    361,
+    323,
+    454,
+    197,
+)
 """Landmarks from the bridge of the nose to the chin: what lip-syncing replaces."""
 MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
@@ -305,7 +328,11 @@ class Treatment:
         out = _image(values)
         for quality in self.qualities:
             out = jpeg(out, quality)
-        return out if self.side == size else _resize(out, size, size, cv2.INTER_AREA if size < self.side else self.kernels[1])
+        return (
+            out
+            if self.side == size
+            else _resize(out, size, size, cv2.INTER_AREA if size < self.side else self.kernels[1])
+        )
 
 
 def jpeg(image: UInt8Array, quality: int) -> UInt8Array:

@@ -265,7 +265,9 @@ class Trainer:
         # a nan (one label only among the held-out) keeps the newest
         if not auc <= p.best_auc:
             p.best_auc, p.best_step = auc, p.step
-            _write_tensors({k: v.contiguous() for k, v in self.mean.state_dict().items()}, self.folder / "best.safetensors")
+            _write_tensors(
+                {k: v.contiguous() for k, v in self.mean.state_dict().items()}, self.folder / "best.safetensors"
+            )
         self.save()
 
     def save(self) -> None:
@@ -380,7 +382,9 @@ def train(
         teaching = Catalog([s for s in catalog if s.split in (None, "train")], name=catalog.name)
         samples += prepared_samples(teaching, root, cache or out / "prepared", recipe, say)
     split = split_for_training(samples, recipe, seed)
-    say(f"{len(split.teach)} samples teach; held out: {', '.join(split.held_out_makers)} and {len(split.check)} samples")
+    say(
+        f"{len(split.teach)} samples teach; held out: {', '.join(split.held_out_makers)} and {len(split.check)} samples"
+    )
     trainer = Trainer(recipe, split, out, seed, say)
     if resume:
         trainer.resume()

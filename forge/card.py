@@ -50,8 +50,8 @@ A person, and everything cut from one source, is in one split only.
 {factors}
 
 Real and synthetic clips left by the same door: the same crop rule, size, frame rate, encoder and sound rate, and pairs
-of one real and one synthetic clip share length, crop factor, detail (both are reduced to the coarser of the two), quality
-step and the presence of sound. What their sources went through before differs, and may survive in part.
+of one real and one synthetic clip share length, crop factor, detail (both are reduced to the coarser of the two),
+quality step and the presence of sound. What their sources went through before differs, and may survive in part.
 
 ## Makers
 

@@ -175,13 +175,8 @@ class Filming:
 
     def _record(self, clip: PlannedClip, inputs: dict[str, str]) -> Record:
         recipe = self.job.recipe
-        shared = {
-            "size": recipe.size,
-            "fps": str(recipe.fps),
-            "crf": clip.crf,
-            "crop_factor": clip.crop_factor,
-            "detail": clip.detail,
-        }
+        form = {"size": recipe.size, "fps": str(recipe.fps), "crf": clip.crf}
+        shared = form | {"crop_factor": clip.crop_factor, "detail": clip.detail}
         own = clip.controls.to_json() if clip.controls else {}
         return Record(
             tool=TOOL,

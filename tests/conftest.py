@@ -24,7 +24,7 @@ def data_pack() -> Path:
 
 @pytest.fixture
 def counting_clip() -> Clip:
-    """Two seconds at 25 fps whose frame number can be read from its grey level, with a tone that starts at one second."""
+    """Two seconds at 25 fps: the grey level tells the frame number; a tone starts at one second."""
     length, rate = 50, 16_000
     frames = np.zeros((length, 96, 128, 3), np.uint8)
     frames += (np.arange(length, dtype=np.uint8) * 4 + 20)[:, None, None, None]

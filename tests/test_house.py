@@ -27,7 +27,9 @@ def test_no_function_is_longer_than_eighty_lines() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [str(p.relative_to(REPO)) for p in sources() if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))]
+    silent = [
+        str(p.relative_to(REPO)) for p in sources() if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))
+    ]
     assert silent == []
 
 
@@ -68,5 +70,7 @@ def test_no_key_is_in_the_repository() -> None:
     if not tracked:
         pytest.skip("not a git checkout")
     begins = "-----BEGIN " + "PRIVATE KEY"
-    holders = [t for t in tracked if (REPO / t).is_file() and begins in (REPO / t).read_text(encoding="utf-8", errors="ignore")]
+    holders = [
+        t for t in tracked if (REPO / t).is_file() and begins in (REPO / t).read_text(encoding="utf-8", errors="ignore")
+    ]
     assert holders == []

@@ -137,7 +137,9 @@ class Description:
             ValueError: another kind or format, or a field that is missing or wrong.
         """
         if value.get("kind") != KIND or value.get("format") != FORMAT:
-            raise ValueError(f"kind {KIND}, format {FORMAT} is read, got {value.get('kind')!r}, {value.get('format')!r}")
+            raise ValueError(
+                f"kind {KIND}, format {FORMAT} is read, got {value.get('kind')!r}, {value.get('format')!r}"
+            )
         try:
             temporal = {k: tuple(v) for k, v in value["temporal"].items()}
             return cls(
@@ -193,8 +195,10 @@ class FrameDetector:
             data = weights.read_bytes()
             description = Description.from_json(json.loads(beside.read_text(encoding="utf-8")))
         except OSError as error:
-            raise DetectError(f"{error.filename}: cannot read the detector ({error.strerror}); give the .safetensors "
-                              "file that `detect train` wrote, with its .json beside it") from error
+            raise DetectError(
+                f"{error.filename}: cannot read the detector ({error.strerror}); give the .safetensors "
+                "file that `detect train` wrote, with its .json beside it"
+            ) from error
         except (ValueError, UnicodeDecodeError) as error:
             raise DetectError(f"{beside}: not the description of a detector ({error})") from error
         if hashlib.sha256(data).hexdigest() != description.weights_sha256:

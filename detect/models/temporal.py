@@ -24,7 +24,7 @@ CROP_MARGIN = 0.25
 MIN_FRAMES = 8
 SIGMAS = (0.7, 1.4, 2.8, 5.6)
 """Gaussian scales (pixels) whose differences make the bands, fine to coarse."""
-MOTIONS = ("x", "y", "turn", "zoom")
+MOTIONS = ("x", "y", "turn", "zoom", "yaw", "pitch")
 REGIONS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "forehead": ((0.30, 0.05, 0.70, 0.25),),
     "eyes": ((0.17, 0.32, 0.83, 0.46),),
@@ -36,7 +36,7 @@ REGIONS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
 
 
 def _feature_names() -> tuple[str, ...]:
-    names = [f"{kind}_{m}" for m in MOTIONS for kind in ("speed", "uneven", "uneven_low")]
+    names = [f"{kind}_{m}" for m in MOTIONS for kind in ("speed", "uneven", "uneven_low", "rough")]
     for region in REGIONS:
         names += [f"unrigid_{region}", f"unrigid_uneven_{region}"]
         names += [f"{kind}{band}_{region}" for kind in ("change", "drift") for band in range(len(SIGMAS))]
@@ -74,8 +74,22 @@ def _bands(plane: FloatArray) -> list[FloatArray]:
     return out
 
 
+@lru_cache(maxsize=4)
+def head_depth(side: int = CROP_SIDE, margin: float = CROP_MARGIN) -> FloatArray:
+    """(side, side) depth of an average head in an aligned crop, parts of its width: an ellipsoid with a nose.
+
+    What is nearer to the camera moves further when the head turns; that tells turning from shifting.
+    """
+    unit = (np.arange(side, dtype=np.float32) + 0.5) / side * (1 + 2 * margin) - margin
+    x, y = np.meshgrid(unit - 0.5, unit - 0.5)
+    ellipsoid = np.sqrt(np.clip(1.0 - (x / 0.62) ** 2 - (y / 0.80) ** 2, 0.0, None)) * 0.6
+    nose = 0.2 * np.exp(-(x**2) / 0.008 - (y - 0.08) ** 2 / 0.02)
+    depth = ellipsoid + nose
+    return np.asarray(depth - depth.mean(), np.float32)
+
+
 def rigid_motion(flow_HW2: FloatArray, inside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], FloatArray]:
-    """The shift, turn and zoom that explain a flow field best, and what they leave over.
+    """The shift, turn, zoom, yaw and pitch that explain a flow field best, and what they leave over.
 
     Two rounds of reweighted least squares, so that a moving mouth does not count as a moving head.
 
@@ -84,26 +98,30 @@ def rigid_motion(flow_HW2: FloatArray, inside: NDArray[np.bool_]) -> tuple[NDArr
         inside: (H, W) pixels to use.
 
     Returns:
-        (x, y, turn, zoom) in parts of the side and radians; the flow (H, W, 2) without it.
+        (x, y, turn, zoom, yaw, pitch) in parts of the side and radians; the flow (H, W, 2) without it.
     """
     side = flow_HW2.shape[0]
     y, x = np.nonzero(inside)
     y, x = y[::7], x[::7]
-    cx, cy = (x - side / 2) / side, (y - side / 2) / side
+    depth = head_depth(side)
+    cx, cy, z = (x - side / 2) / side, (y - side / 2) / side, depth[y, x]
     zero, one = np.zeros_like(cx), np.ones_like(cx)
-    design = np.concatenate([np.stack([one, zero, -cy, cx], 1), np.stack([zero, one, cx, cy], 1)])
+    across, down = np.stack([one, zero, -cy, cx, z, zero], 1), np.stack([zero, one, cx, cy, zero, z], 1)
+    design = np.concatenate([across, down])
     observed = np.concatenate([flow_HW2[y, x, 0], flow_HW2[y, x, 1]]).astype(np.float64) / side
     weight = np.ones(len(observed))
-    motion = np.zeros(4)
+    motion = np.zeros(len(MOTIONS))
     for _ in range(3):
         weighted = design * weight[:, None]
-        motion = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(4), weighted.T @ observed)
+        motion = np.linalg.solve(weighted.T @ design + 1e-6 * np.eye(len(MOTIONS)), weighted.T @ observed)
         miss = np.abs(observed - design @ motion)
         weight = 1.0 / (1.0 + (miss / (1.5 * np.median(miss) + 1e-5)) ** 2)
     grid = (np.arange(side, dtype=np.float32) - side / 2) / side
     gx, gy = np.meshgrid(grid, grid)
-    rigid = np.stack([motion[0] - motion[2] * gy + motion[3] * gx, motion[1] + motion[2] * gx + motion[3] * gy], axis=-1)
-    return motion, (flow_HW2 - side * rigid.astype(np.float32)).astype(np.float32)
+    shift_x, shift_y, turn, zoom, yaw, pitch = motion.astype(np.float32)
+    rigid_x = shift_x - turn * gy + zoom * gx + yaw * depth
+    rigid_y = shift_y + turn * gx + zoom * gy + pitch * depth
+    return motion, (flow_HW2 - side * np.stack([rigid_x, rigid_y], axis=-1)).astype(np.float32)
 
 
 def _warped(picture: FloatArray, flow_HW2: FloatArray) -> FloatArray:
@@ -176,13 +194,16 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
 def _collect(
     motion_TM: NDArray[np.float64], rest_TR2: NDArray[np.float64], near: NDArray[np.float64], far: NDArray[np.float64]
 ) -> FloatArray:
+    """The values in the order of `FEATURES`: jerk over speed is how unevenly something moves, whatever its pace."""
     out: list[float] = []
     for m in range(len(MOTIONS)):
         speed, jerk = np.abs(motion_TM[:, m]), np.abs(np.diff(motion_TM[:, m]))
+        rough = np.abs(np.diff(motion_TM[:, m], 2))
         usual = float(np.median(speed))
         out.append(float(np.log(usual + 1e-4)))
         out.append(float(np.log((np.median(jerk) + 1e-4) / (usual + 1e-4))))
         out.append(float(np.log((np.percentile(jerk, 25) + 1e-4) / (np.percentile(speed, 75) + 1e-4))))
+        out.append(float(np.log((rough.mean() + 1e-4) / (jerk.mean() + 1e-4))))
     count = len(SIGMAS)
     for r in range(len(REGIONS)):
         speed = np.linalg.norm(rest_TR2[:, r], axis=1)

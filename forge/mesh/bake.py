@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 
 from forge.mesh.fit import neighbours
@@ -180,10 +181,12 @@ def tie_landmarks(
     return ties, shares, landmarks
 
 
-def mirror_of(neutral: Array) -> IntArray:
-    """(478,) the landmark on the other side of the face for each landmark."""
-    flipped = neutral * np.array([-1.0, 1.0, 1.0])
-    return np.asarray(np.argmin(np.linalg.norm(flipped[:, None] - neutral[None], axis=-1), axis=1))
+def mirror_of(layout: Array) -> IntArray:
+    """(478,) the landmark on the other side of the face for each one, by the best pairing of a frontal (478, 2) layout."""
+    middle = (layout[33, 0] + layout[263, 0]) / 2
+    flipped = np.stack([2 * middle - layout[:, 0], layout[:, 1]], axis=1)
+    apart = np.linalg.norm(flipped[:, None] - layout[None], axis=-1)
+    return np.asarray(linear_sum_assignment((apart + apart.T) ** 2)[1], np.int64)
 
 
 def triangulate(layout: Array) -> IntArray:
@@ -316,7 +319,7 @@ def bake(wheel: Path, destination: Path = RIG_PATH) -> None:
     flip = np.array([1.0, -1.0, -1.0])
     neutral, places = (neutral - origin) * flip / unit, (places - origin) * flip / unit
     basis, moves = basis * flip / unit, moves * flip / unit
-    mirror = mirror_of(neutral + basis[BLENDSHAPE_NAMES.index("jawOpen")] * 0.5)
+    mirror = mirror_of(layout)
     other = [BLENDSHAPE_NAMES.index(swap_side(name)) for name in BLENDSHAPE_NAMES]
     across = np.array([-1.0, 1.0, 1.0])
     neutral = (neutral + neutral[mirror] * across) / 2

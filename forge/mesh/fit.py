@@ -41,7 +41,7 @@ REMOVED: Mapping[str, float] = {
 }  # fmt: skip
 """Share of each measured coefficient that is taken out of the picture's own expression. A relaxed face is not an empty
 one: the rest of a smile is character, and the landmarker sees a little of everything in any face."""
-STEEPEST = 1.0
+STEEPEST = 1.6
 """Depth over width: the steepest slope of the face away from the camera."""
 UNSURE = 0.08
 """Measured coefficients below this are noise."""

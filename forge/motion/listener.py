@@ -1,30 +1,132 @@
-"""interim"""
+"""The ear of the baseline: a small convolutional network from log-mel bands to the chance of each viseme.
+
+Axes: T hearing frames (100 a second), C channels, V = 15 visemes.
+
+    chance = viseme_chances(hear(speech))    # (T, 15), rows sum to 1
+
+The network looks 0.2 s to both sides and knows no language and no words. It is trained by
+`forge.motion.train_baseline`; here it is plain numpy, because loading torch costs more time than ten minutes of
+speech do. What it does not know: whispering, singing with long vowels and several voices at once were hardly in its
+training material, and lips that close without a sound it cannot hear.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from forge.motion.hearing import Heard
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from forge.motion.hearing import BANDS, Heard
 from forge.motion.visemes import VISEMES
 
+FloatArray = NDArray[np.float32]
 
-def viseme_chances(heard: Heard) -> NDArray[np.float32]:
-    """(T, V) chance of each viseme."""
-    b = heard.bands * 30
-    lo = b[:, 4:30].mean(1)
-    mid = b[:, 30:50].mean(1)
-    hi = b[:, 60:].mean(1)
-    low = b[:, :8].mean(1)
-    L = heard.level_db
-    s = {
-      "silence": np.where(L < -32, 3.0, -3.0),
-      "a": (L + 8) / 3, "e": (L + 12) / 3 + (mid - lo) / 12 + 1, "i": (L + 14) / 3 + (mid - lo) / 9 + 1,
-      "o": (L + 12) / 3 + (lo - mid) / 15 - 1, "u": (L + 16) / 3 + (lo - mid) / 12 - 1,
-      "s": (hi - lo) / 4 + 1, "t": np.zeros(len(b)) + 0.3, "p": (low - mid - 24) / 3,
-    }
-    z = np.full((len(b), len(VISEMES)), -6.0)
-    for k, v in s.items():
-        z[:, VISEMES.index(k)] = gaussian_filter1d(v, 1.5)
-    z -= z.max(1, keepdims=True)
-    p = np.exp(z)
-    return (p / p.sum(1, keepdims=True)).astype(np.float32)
+CHANNELS = 96
+ENTRY_TAPS = 5
+DILATIONS: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
+REACH = ENTRY_TAPS // 2 + sum(DILATIONS)
+"""Frames that a chance depends on, to each side."""
+CHUNK = 3000
+EPSILON = 1e-5
+WEIGHTS = "assets/listener.safetensors"
+
+
+def expected_shapes() -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the network; convolutions are (taps, in, out)."""
+    shapes: dict[str, tuple[int, ...]] = {"entry.weight": (ENTRY_TAPS, BANDS, CHANNELS), "entry.bias": (CHANNELS,)}
+    for block in range(len(DILATIONS)):
+        shapes[f"block{block}.scale"] = (CHANNELS,)
+        shapes[f"block{block}.shift"] = (CHANNELS,)
+        shapes[f"block{block}.wide.weight"] = (3, CHANNELS, CHANNELS)
+        shapes[f"block{block}.wide.bias"] = (CHANNELS,)
+        shapes[f"block{block}.point.weight"] = (1, CHANNELS, CHANNELS)
+        shapes[f"block{block}.point.bias"] = (CHANNELS,)
+    shapes |= {"exit.scale": (CHANNELS,), "exit.shift": (CHANNELS,)}
+    shapes |= {"exit.weight": (1, CHANNELS, len(VISEMES)), "exit.bias": (len(VISEMES),)}
+    return shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Listener:
+    """The network's weights."""
+
+    tensors: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        """Refuse weights of another network."""
+        found = {name: tensor.shape for name, tensor in self.tensors.items()}
+        if found != expected_shapes():
+            wrong = sorted(
+                name for name in {*found, *expected_shapes()} if found.get(name) != expected_shapes().get(name)
+            )
+            raise ValueError(f"these are not the listener's weights: {len(wrong)} tensors differ, first {wrong[0]}")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Listener:
+        """Weights as written by `train_baseline`.
+
+        Raises:
+            ValueError: when the bytes are not safetensors of this network.
+        """
+        try:
+            return cls({name: tensor.astype(np.float32) for name, tensor in load(data).items()})
+        except SafetensorError as error:
+            raise ValueError(f"the listener's weights cannot be read: {error}") from error
+
+    def logits(self, bands: FloatArray) -> FloatArray:
+        """(T, V) from (T, 80), in chunks of half a minute that overlap by the network's reach: any length in bounded memory."""
+        out = np.empty((bands.shape[0], len(VISEMES)), np.float32)
+        for start in range(0, bands.shape[0], CHUNK):
+            first, last = max(0, start - REACH), min(bands.shape[0], start + CHUNK + REACH)
+            end = min(bands.shape[0], start + CHUNK)
+            out[start:end] = self._chunk(bands[first:last])[start - first : end - first]
+        return out
+
+    def _chunk(self, bands: FloatArray) -> FloatArray:
+        """Logits of one stretch."""
+        t = self.tensors
+        x_TC = np.maximum(_convolve(bands, t["entry.weight"], t["entry.bias"], 1), 0.0)
+        for block, dilation in enumerate(DILATIONS):
+            y_TC = _normalise(x_TC, t[f"block{block}.scale"], t[f"block{block}.shift"])
+            y_TC = _convolve(y_TC, t[f"block{block}.wide.weight"], t[f"block{block}.wide.bias"], dilation)
+            y_TC = _convolve(np.maximum(y_TC, 0.0), t[f"block{block}.point.weight"], t[f"block{block}.point.bias"], 1)
+            x_TC = x_TC + y_TC
+        x_TC = _normalise(x_TC, t["exit.scale"], t["exit.shift"])
+        return _convolve(x_TC, t["exit.weight"], t["exit.bias"], 1)
+
+
+def _convolve(x_TC: FloatArray, weight: FloatArray, bias: FloatArray, dilation: int) -> FloatArray:
+    """Convolution over time with zero padding: (T, in) with (taps, in, out) to (T, out)."""
+    margin = (weight.shape[0] // 2) * dilation
+    padded = np.pad(x_TC, ((margin, margin), (0, 0)))
+    length = x_TC.shape[0]
+    out = np.broadcast_to(bias, (length, bias.shape[0])).copy()
+    for tap in range(weight.shape[0]):
+        out += padded[tap * dilation : tap * dilation + length] @ weight[tap]
+    return out
+
+
+def _normalise(x_TC: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
+    """Layer normalisation over channels."""
+    centred = x_TC - x_TC.mean(axis=1, keepdims=True)
+    variance = np.square(centred).mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.sqrt(variance + EPSILON) * scale + shift, np.float32)
+
+
+@cache
+def shipped_listener() -> Listener:
+    """The weights that come with the package."""
+    return Listener.from_bytes(files("forge.motion").joinpath(WEIGHTS).read_bytes())
+
+
+def viseme_chances(heard: Heard, listener: Listener | None = None) -> FloatArray:
+    """(T, V) chance of each viseme at each hearing frame; columns as `VISEMES`."""
+    logits = (listener or shipped_listener()).logits(heard.bands)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forge.studio.hair import grow_hair, scalp_density, shade_hair
-from forge.studio.looks import LOOKS, Look, eye_albedo, fractal_noise, hash_noise, skin_albedo, smooth_step
+from forge.studio.looks import LOOKS, Look, eye_albedo, fractal_noise, hash_noise, skin_albedo
 from forge.studio.rasterise import Coverage, rasterise, splat
 
 Floats = NDArray[np.float64]
@@ -53,13 +53,21 @@ def build_scene(head: dict[str, NDArray[np.generic]], look: Look) -> Scene:
     rest = rest + np.tensordot(np.clip(amounts, -1.8, 1.8), modes, 1)
     posed = rest.copy()
     names = [str(name) for name in head["expression_names"]]
-    for name, amount in (("mouthSmile_L", look.smile), ("mouthSmile_R", look.smile), ("eyeSquint_L", 0.12), ("eyeSquint_R", 0.12)):
+    for name, amount in (
+        ("mouthSmile_L", look.smile),
+        ("mouthSmile_R", look.smile),
+        ("eyeSquint_L", 0.12),
+        ("eyeSquint_R", 0.12),
+    ):
         posed += amount * head["expression_delta"][names.index(name)].astype(np.float64)
     keep = ~np.isin(head["tri_part"], HIDDEN)
     # Lash strips are solid in the model: the upper ones make a good lash line, the lower ones a black band.
     middle_y = rest[head["triangles"]][:, :, 1].mean(1)
     lid_y = rest[head["landmarks68"][[36, 39, 42, 45]].astype(np.int64), 1].mean()
-    wing = np.abs(rest[head["triangles"]][:, :, 0]).max(1) > np.abs(rest[head["landmarks68"][[36, 45]].astype(np.int64), 0]).max() + 0.12
+    wing = (
+        np.abs(rest[head["triangles"]][:, :, 0]).max(1)
+        > np.abs(rest[head["landmarks68"][[36, 45]].astype(np.int64), 0]).max() + 0.12
+    )
     keep &= ~np.isin(head["tri_part"], LASHES) | ((middle_y > lid_y + 0.1) & ~wing)
     triangles = head["triangles"][keep].astype(np.int64)
     parts = head["tri_part"][keep].astype(np.int64)
@@ -84,7 +92,15 @@ def shirt(rest_V3: Floats, rings: int = 60, spokes: int = 220) -> tuple[Floats, 
     x = (half_width - 0.9 * (1 - collar)) * np.sign(np.cos(around)) * np.abs(np.cos(around)) ** 0.9
     z = -2.2 + (half_depth - 0.9 * (1 - collar)) * np.sin(around) + 2.2 * np.maximum(np.sin(around), 0) * spread
     dip = 3.6 * np.maximum(np.sin(around), 0) ** 2
-    y = -11.4 - dip * (1 - spread) + 0.3 * np.sin(around * 2) - 3.2 * spread - 3.6 * spread**2 - 20.0 * np.clip(down - 0.62, 0, 1) ** 1.2 - 0.5 * (1 - collar)
+    y = (
+        -11.4
+        - dip * (1 - spread)
+        + 0.3 * np.sin(around * 2)
+        - 3.2 * spread
+        - 3.6 * spread**2
+        - 20.0 * np.clip(down - 0.62, 0, 1) ** 1.2
+        - 0.5 * (1 - collar)
+    )
     points = np.stack([x + 0 * y, y + 0 * x, z + 0 * y], -1).reshape(-1, 3)
     i, j = np.meshgrid(np.arange(rings - 1), np.arange(spokes), indexing="ij")
     a, b = i * spokes + j, i * spokes + (j + 1) % spokes
@@ -127,7 +143,9 @@ def soft_shadow(scene: Scene, points_N3: Floats, direction: Floats, occluders_M3
 
     def place(points: Floats) -> Floats:
         local = (points - centre) @ frame.T
-        return np.stack([size / 2 + local[:, 0] * size / span, size / 2 - local[:, 1] * size / span, 100.0 - local[:, 2]], 1)
+        return np.stack(
+            [size / 2 + local[:, 0] * size / span, size / 2 - local[:, 1] * size / span, 100.0 - local[:, 2]], 1
+        )
 
     depth = rasterise(place(scene.world_V3), scene.triangles_T3, size).depth
     if len(occluders_M3):
@@ -145,7 +163,9 @@ def soft_shadow(scene: Scene, points_N3: Floats, direction: Floats, occluders_M3
 
 def ambient_occlusion(depth_HW: Floats, pixels_per_cm: float) -> Floats:
     """Open sky around a pixel, from the depth buffer: nearer neighbours within a few cm darken."""
-    filled = np.where(np.isfinite(depth_HW), depth_HW, np.nanmax(np.where(np.isfinite(depth_HW), depth_HW, np.nan)) + 6.0).astype(np.float32)
+    filled = np.where(
+        np.isfinite(depth_HW), depth_HW, np.nanmax(np.where(np.isfinite(depth_HW), depth_HW, np.nan)) + 6.0
+    ).astype(np.float32)
     closed = np.zeros_like(filled)
     for radius_cm, reach in ((0.35, 0.5), (0.9, 1.3), (2.2, 3.0)):
         blurred = cv2.GaussianBlur(filled, (0, 0), radius_cm * pixels_per_cm)
@@ -175,7 +195,11 @@ def albedo_of(scene: Scene, cover: Coverage, look: Look) -> tuple[Floats, Floats
     colour[part == TEETH] = (0.62, 0.56, 0.46)
     colour[np.isin(part, LASHES)] = (0.03, 0.022, 0.018)
     cloth = part == CLOTH
-    weave = 1.0 + 0.10 * hash_noise(rest[cloth] * np.array([7.0, 3.0, 7.0]), look.seed) + 0.10 * fractal_noise(rest[cloth], 7.0, look.seed + 2)
+    weave = (
+        1.0
+        + 0.10 * hash_noise(rest[cloth] * np.array([7.0, 3.0, 7.0]), look.seed)
+        + 0.10 * fractal_noise(rest[cloth], 7.0, look.seed + 2)
+    )
     colour[cloth] = np.asarray(look.cloth) * weave[:, None]
     gloss[cloth] = 0.02
     return np.clip(colour, 0.002, 0.95), gloss, part
@@ -190,8 +214,20 @@ def bumpy(normal_N3: Floats, rest_N3: Floats, part: NDArray[np.int64], look: Loo
 
     base = height(rest_N3)
     gradient = np.stack([(height(rest_N3 + step * axis) - base) / step for axis in np.eye(3)], 1)
-    fold = np.stack([(fractal_noise(rest_N3 + 0.1 * axis, 5.0, look.seed + 60, 3) - fractal_noise(rest_N3, 5.0, look.seed + 60, 3)) / 0.1 for axis in np.eye(3)], 1)
-    tilt = np.where(np.isin(part, (FACE, NECK))[:, None], gradient * 0.7, 0.0) + np.where((part == CLOTH)[:, None], fold * 1.2, 0.0)
+    fold = np.stack(
+        [
+            (
+                fractal_noise(rest_N3 + 0.1 * axis, 5.0, look.seed + 60, 3)
+                - fractal_noise(rest_N3, 5.0, look.seed + 60, 3)
+            )
+            / 0.1
+            for axis in np.eye(3)
+        ],
+        1,
+    )
+    tilt = np.where(np.isin(part, (FACE, NECK))[:, None], gradient * 0.7, 0.0) + np.where(
+        (part == CLOTH)[:, None], fold * 1.2, 0.0
+    )
     normal = normal_N3 - tilt
     return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
 
@@ -210,7 +246,7 @@ def render(head: dict[str, NDArray[np.generic]], look: Look, size: int = 512, sa
     strands = grow_hair(scene.rest_V3, scene.triangles_T3[np.isin(scene.part_T, (FACE, NECK))], scene.marks68, look)
     hair_points = strands.points @ scene.rotation_33.T
     key = np.asarray(look.key_light)
-    shadow = soft_shadow(scene, world, key, hair_points[:: 2])
+    shadow = soft_shadow(scene, world, key, hair_points[::2])
     open_sky = ambient_occlusion(cover.depth, side / FRAME_HEIGHT)[seen]
     lit = shade(world, normal, albedo, gloss, part, shadow, open_sky, look)
     picture = backdrop(look, side)
@@ -223,13 +259,20 @@ def render(head: dict[str, NDArray[np.generic]], look: Look, size: int = 512, sa
     colours = shade_hair(strands, hair_points, scene.rotation_33, key, look)
     depth = cover.depth.copy()
     screen = project(hair_points, side)
-    hair_lit = soft_shadow(scene, hair_points, key, hair_points[:: 3], taps=8)
+    hair_lit = soft_shadow(scene, hair_points, key, hair_points[::3], taps=8)
     splat(screen, colours * (0.35 + 0.65 * hair_lit[:, None]), depth, picture)
     return develop(picture, size, look)
 
 
 def shade(
-    world: Floats, normal: Floats, albedo: Floats, gloss: Floats, part: NDArray[np.int64], shadow: Floats, open_sky: Floats, look: Look
+    world: Floats,
+    normal: Floats,
+    albedo: Floats,
+    gloss: Floats,
+    part: NDArray[np.int64],
+    shadow: Floats,
+    open_sky: Floats,
+    look: Look,
 ) -> tuple[Floats, Floats]:
     """Irradiance (N, 3) and mirror light (N, 3) from key, fill, rim and sky."""
     view = np.array([0.0, CENTRE_Y, CAMERA_DISTANCE]) - world
@@ -258,14 +301,18 @@ def shade(
 
 
 def scatter(light_HW3: Floats, mask_HW: Floats, pixels_per_cm: float) -> Floats:
-    """Sub-surface scattering as a per-channel blur of the light on skin (red travels furthest), edges preserved by the mask."""
+    """Sub-surface scattering as a blur of the light on skin: red travels furthest, edges are kept by the mask."""
     out = light_HW3.copy()
-    for channel, mix in enumerate((((0.16, 0.45), (0.42, 0.35)), ((0.08, 0.55), (0.16, 0.2)), ((0.05, 0.6), (0.09, 0.15)))):
+    for channel, mix in enumerate(
+        (((0.16, 0.45), (0.42, 0.35)), ((0.08, 0.55), (0.16, 0.2)), ((0.05, 0.6), (0.09, 0.15)))
+    ):
         plane = light_HW3[..., channel]
         total = plane * (1 - sum(w for _, w in mix))
         for width_cm, weight in mix:
             sigma = width_cm * pixels_per_cm
-            blurred = cv2.GaussianBlur(plane * mask_HW, (0, 0), sigma) / (cv2.GaussianBlur(mask_HW, (0, 0), sigma) + 1e-6)
+            blurred = cv2.GaussianBlur(plane * mask_HW, (0, 0), sigma) / (
+                cv2.GaussianBlur(mask_HW, (0, 0), sigma) + 1e-6
+            )
             total = total + weight * blurred
         out[..., channel] = np.where(mask_HW > 0, total, plane)
     return out
@@ -289,7 +336,7 @@ def develop(picture_HW3: Floats, size: int, look: Look) -> NDArray[np.uint8]:
     curve = (small * (2.51 * small + 0.03)) / (small * (2.43 * small + 0.59) + 0.14)
     srgb = np.where(curve <= 0.0031308, 12.92 * curve, 1.055 * np.clip(curve, 0, 1) ** (1 / 2.4) - 0.055)
     grain = np.random.default_rng(look.seed).normal(size=(size, size, 3)) * 0.006
-    return (np.clip(srgb + grain, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(srgb + grain, 0, 1) * 255 + 0.5, np.uint8)
 
 
 def main() -> None:

@@ -75,7 +75,9 @@ def grow_hair(rest_V3: Floats, triangles_T3: Ints, marks68: Floats, look: Look) 
     side = np.where(roots[:, 0] + 0.25 * rng.normal(size=count) > 2.4 * look.part_side, 1.0, -1.0)
     comb = np.stack([side * (0.9 if look.part_side else 0.15), np.full(count, 0.15), np.full(count, -0.75)], 1)
     clump = np.stack([fractal_noise(roots, 1.1, look.seed + 110 + k, 2) for k in range(3)], 1)
-    direction = (0.75 if look.hair_length < 1 else 0.45) * normals + comb + 0.55 * clump + 0.10 * rng.normal(size=(count, 3))
+    direction = (
+        (0.75 if look.hair_length < 1 else 0.45) * normals + comb + 0.55 * clump + 0.10 * rng.normal(size=(count, 3))
+    )
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     lift = 0.10 + (1.05 if long_hair else 0.55) * rng.random(count) ** 1.5 * min(look.hair_length / 5.0, 1.0)
     phase = 2.5 * clump[:, 0] + 0.5 * rng.normal(size=count)
@@ -114,7 +116,7 @@ def keep_outside(position: Floats, direction: Floats, lift: Floats) -> tuple[Flo
 
 
 def shade_hair(strands: Strands, world_N3: Floats, rotation_33: Floats, key_light: Floats, look: Look) -> Floats:
-    """Kajiya-Kay: diffuse by the sine to the light, two shifted highlights, darker roots, lighter tips, strand variety."""
+    """Kajiya-Kay: diffuse by the sine to the light, two shifted highlights, lighter tips, strand variety."""
     tangent = strands.tangents @ rotation_33.T
     light = key_light / np.linalg.norm(key_light)
     view = np.array([0.0, 0.0, 1.0])

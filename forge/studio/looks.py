@@ -6,6 +6,7 @@ Colours are linear RGB in [0, 1].
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +49,91 @@ class Look:
 
 
 LOOKS: tuple[Look, ...] = (
-    Look("ada", 11, 0.9, (0.62, 0.36, 0.25), (0.50, 0.15, 0.13), (0.10, 0.20, 0.26), (0.075, 0.035, 0.015), 17.0, 0.35, 4.2, -0.6,
-         0.0, 0.25, (0.05, 0.12, 0.20), ((0.30, 0.34, 0.38), (0.10, 0.12, 0.15)), (-0.55, 0.55, 0.75), 0.06, 4.0, 0.15),
-    Look("bo", 23, 1.0, (0.20, 0.095, 0.052), (0.24, 0.085, 0.07), (0.045, 0.022, 0.010), (0.010, 0.008, 0.007), 0.7, 0.25, 4.2, 0.0,
-         0.35, 0.0, (0.35, 0.31, 0.25), ((0.42, 0.30, 0.18), (0.12, 0.08, 0.06)), (0.6, 0.5, 0.7), 0.02, -5.0, 0.1),
-    Look("cy", 37, 1.0, (0.50, 0.285, 0.165), (0.42, 0.14, 0.11), (0.055, 0.030, 0.012), (0.012, 0.010, 0.010), 4.2, 0.15, 4.1, 0.6,
-         0.55, 0.0, (0.16, 0.17, 0.18), ((0.22, 0.32, 0.26), (0.06, 0.09, 0.08)), (-0.5, 0.65, 0.6), 0.04, -3.0, 0.05),
-    Look("dora", 52, 0.9, (0.36, 0.19, 0.11), (0.36, 0.10, 0.10), (0.060, 0.035, 0.014), (0.022, 0.013, 0.009), 14.0, 0.9, 4.3, 0.3,
-         0.0, 0.1, (0.33, 0.09, 0.07), ((0.34, 0.36, 0.40), (0.13, 0.14, 0.17)), (0.5, 0.6, 0.75), 0.0, 5.0, 0.2),
-)  # fmt: skip
+    Look(
+        name="ada",
+        seed=11,
+        shape_strength=0.9,
+        skin=(0.62, 0.36, 0.25),
+        lips=(0.5, 0.15, 0.13),
+        iris=(0.1, 0.2, 0.26),
+        hair=(0.075, 0.035, 0.015),
+        hair_length=17.0,
+        hair_curl=0.35,
+        hairline=4.2,
+        part_side=-0.6,
+        stubble=0.0,
+        freckles=0.25,
+        cloth=(0.05, 0.12, 0.2),
+        backdrop=((0.3, 0.34, 0.38), (0.1, 0.12, 0.15)),
+        key_light=(-0.55, 0.55, 0.75),
+        warmth=0.06,
+        yaw_degrees=4.0,
+        smile=0.15,
+    ),
+    Look(
+        name="bo",
+        seed=23,
+        shape_strength=1.0,
+        skin=(0.2, 0.095, 0.052),
+        lips=(0.24, 0.085, 0.07),
+        iris=(0.045, 0.022, 0.01),
+        hair=(0.01, 0.008, 0.007),
+        hair_length=0.7,
+        hair_curl=0.25,
+        hairline=4.2,
+        part_side=0.0,
+        stubble=0.35,
+        freckles=0.0,
+        cloth=(0.35, 0.31, 0.25),
+        backdrop=((0.42, 0.3, 0.18), (0.12, 0.08, 0.06)),
+        key_light=(0.6, 0.5, 0.7),
+        warmth=0.02,
+        yaw_degrees=-5.0,
+        smile=0.1,
+    ),
+    Look(
+        name="cy",
+        seed=37,
+        shape_strength=1.0,
+        skin=(0.5, 0.285, 0.165),
+        lips=(0.42, 0.14, 0.11),
+        iris=(0.055, 0.03, 0.012),
+        hair=(0.012, 0.01, 0.01),
+        hair_length=4.2,
+        hair_curl=0.15,
+        hairline=4.1,
+        part_side=0.6,
+        stubble=0.55,
+        freckles=0.0,
+        cloth=(0.16, 0.17, 0.18),
+        backdrop=((0.22, 0.32, 0.26), (0.06, 0.09, 0.08)),
+        key_light=(-0.5, 0.65, 0.6),
+        warmth=0.04,
+        yaw_degrees=-3.0,
+        smile=0.05,
+    ),
+    Look(
+        name="dora",
+        seed=52,
+        shape_strength=0.9,
+        skin=(0.36, 0.19, 0.11),
+        lips=(0.36, 0.1, 0.1),
+        iris=(0.06, 0.035, 0.014),
+        hair=(0.022, 0.013, 0.009),
+        hair_length=14.0,
+        hair_curl=0.9,
+        hairline=4.3,
+        part_side=0.3,
+        stubble=0.0,
+        freckles=0.1,
+        cloth=(0.33, 0.09, 0.07),
+        backdrop=((0.34, 0.36, 0.4), (0.13, 0.14, 0.17)),
+        key_light=(0.5, 0.6, 0.75),
+        warmth=0.0,
+        yaw_degrees=5.0,
+        smile=0.2,
+    ),
+)
 """The embedded people of the demo."""
 
 
@@ -95,7 +172,7 @@ def smooth_step(x: Floats, low: float, high: float) -> Floats:
 def distance_to_curve(points_N2: Floats, curve_K2: Floats) -> Floats:
     """Distance of points to a polyline."""
     best = np.full(len(points_N2), np.inf)
-    for start, end in zip(curve_K2[:-1], curve_K2[1:], strict=True):
+    for start, end in itertools.pairwise(curve_K2):
         along = end - start
         t = np.clip(((points_N2 - start) @ along) / max(float(along @ along), 1e-12), 0.0, 1.0)
         best = np.minimum(best, np.linalg.norm(points_N2 - start - t[:, None] * along, axis=1))

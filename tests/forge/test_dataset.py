@@ -418,3 +418,34 @@ def test_the_real_method_makes_a_dataset_beside_real_videos(data_pack: Path, tmp
     assert report.complete and report.clips >= 3
     samples: list[Sample] = list(Catalog.load(tmp_path / "out"))
     assert {sample.label for sample in samples} == {Label.REAL, Label.SYNTHETIC}
+
+
+def group_ended(group: int) -> bool:
+    """Whether all processes of a group end within a few seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ctrl_c_ends_all_processes_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    inputs, out = material(tmp_path / "in", portraits=3, speech=3), tmp_path / "out"
+    script = tmp_path / "run.py"
+    script.write_text(
+        KILLED.format(here=str(Path(__file__).parent), inputs=str(inputs), out=str(out), workers=2)
+        + "    sys.exit('not interrupted')\n"
+    )
+    run = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((out / "records").glob("*.json")) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: the driver and all its processes
+    _, talk = run.communicate(timeout=30)
+    assert run.returncode == -signal.SIGINT or b"KeyboardInterrupt" in talk
+    assert group_ended(run.pid)
+    before = len(list((out / "records").glob("*.json")))
+    assert made(inputs, out, limit=10, method=SLOW).kept == before >= 1
