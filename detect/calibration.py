@@ -49,7 +49,7 @@ def _weights(label_N: NDArray[np.bool_], balanced: bool) -> NDArray[np.float64]:
 
 
 def fit_calibration(
-    labels: ArrayLike, logits: ArrayLike, *, platt: bool = True, balanced: bool = True, prior_strength: float = 0.02
+    labels: ArrayLike, logits: ArrayLike, *, platt: bool = True, balanced: bool = True, prior_strength: float = 0.01
 ) -> Calibration:
     """Minimise the log loss over slope (and offset) with smoothed targets (Platt 1999).
 
@@ -58,7 +58,8 @@ def fit_calibration(
         logits: (N,) finite raw logits of clips that the network was not trained on.
         platt: also fit the offset; otherwise temperature only.
         balanced: weigh both labels alike, so the answer assumes a prevalence of one half, whatever the set.
-        prior_strength: pull of log slope towards 0, so that separable data do not give an infinite slope.
+        prior_strength: pull of the slope towards one over the logits' spread, so that separable data do not give an
+            infinite one.
 
     Raises:
         ValueError: when a label is missing or a logit is not finite.
@@ -74,11 +75,13 @@ def fit_calibration(
     target_N = np.where(label_N, (positive + 1.0) / (positive + 2.0), 1.0 / (negative + 2.0))
     weight_N = _weights(label_N, balanced)
 
+    usual = float(-np.log(max(float(np.std(logit_N)), 1e-3)))
+
     def loss(parameters: NDArray[np.float64]) -> float:
         value_N = np.exp(parameters[0]) * logit_N + (parameters[1] if platt else 0.0)
         entropy = np.logaddexp(0.0, value_N) - target_N * value_N
-        return float(np.sum(weight_N * entropy) + prior_strength * parameters[0] ** 2)
+        return float(np.sum(weight_N * entropy) + prior_strength * (parameters[0] - usual) ** 2)
 
-    start = np.array([-np.log(max(float(np.std(logit_N)), 1e-3)), 0.0])
+    start = np.array([usual, 0.0])
     found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 2000, "xatol": 1e-6, "fatol": 1e-9})
     return Calibration(float(np.exp(np.clip(found.x[0], -8, 8))), float(found.x[1]) if platt else 0.0)

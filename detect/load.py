@@ -21,7 +21,7 @@ def load_detector(weights: Path | None = None) -> FrameDetector:
     """The detector stored in a weights file, or the shipped one.
 
     Args:
-        weights: a `.safetensors` file written by `detect train` (its `.json` lies beside it); None for the shipped weights.
+        weights: a `.safetensors` file that `detect train` wrote, its `.json` beside it; None for the shipped one.
 
     Raises:
         DetectError: when the file or its description is missing, damaged or of another kind.

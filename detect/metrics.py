@@ -122,7 +122,7 @@ def rate_at_false_alarms(labels: ArrayLike, scores: ArrayLike, false_alarm_rate:
 def threshold_for_false_alarms(labels: ArrayLike, scores: ArrayLike, false_alarm_rate: float) -> float:
     """Lowest threshold that calls at most this share of the real clips synthetic.
 
-    It lies half-way to the next real score above nothing is known about, so a clip equal to the worst real one is spared.
+    It lies half-way between the highest real score that must be spared and the next score of any clip.
 
     Raises:
         ValueError: when there is no real clip.
@@ -158,7 +158,7 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
-    """Mean gap between stated and observed frequency over equally filled bins (equal-width bins are empty on small sets)."""
+    """Mean gap between stated and observed frequency over equally filled bins (of equal-width ones many are empty)."""
     label_N, score_N = _checked(labels, probabilities)
     if len(score_N) == 0:
         return nan

@@ -27,6 +27,7 @@ from forge.portrait import (
     ForgeError,
     PortraitFile,
     UndeclaredError,
+    check_regular,
     list_portraits,
     read_table,
     sha256_of,
@@ -195,7 +196,7 @@ def _listed(folder: Path, role: Role, tables: tuple[str, ...], suffixes: tuple[s
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
         entries = [Entry(Material(role, str(path.resolve()))) for path in paths]
     else:
-        rows = [row for row in read_table(table) if role is not Role.REAL or row.get("label", "real") == "real"]
+        rows = [row for row in read_table(table) if role is not Role.REAL or row.get("label", "real").lower() == "real"]
         entries = [_row(folder, table, row, role) for row in rows]
     if not entries:
         raise ForgeError(
@@ -260,6 +261,7 @@ def _real(entry: Entry, recipe: DatasetRecipe, maker: Maker) -> Material:
     from media.video import probe
 
     path = Path(entry.known.path)
+    check_regular(path, "one video file")
     facts = probe(path)
     digest = sha256_of(path)
     windows = tuple(_windows(path, recipe, maker, facts.width, facts.height))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,8 @@ SETTINGS, INPUTS, FAILURES = "dataset.json", "inputs.jsonl", "failures.jsonl"
 CARD, SHEET, STATEMENT = "README.md", "contact_sheet.png", "dataset.intoto.dsse.json"
 NOTES, LOCK = ".looked.jsonl", ".lock"
 HIDDEN = (NOTES, LOCK, WORKERS_LOCK)
+OUR_NAME = re.compile(r"[0-9a-f]{16}\.(mp4|npz|parquet|json)")
+"""Only files of this form are taken for remains of a killed run."""
 SECONDS_TO_DIE = 30.0
 """Processes of a killed run end within moments; after this long something is wrong."""
 
@@ -128,7 +131,7 @@ def kept(folder: Path, clips: Iterable[PlannedClip]) -> dict[int, Sample]:
     ids = {sample.id for sample in done.values()}
     for name in (RECORDS, CLIPS, TRUTH, MASKS):
         for path in (folder / name).iterdir():
-            if path.stem not in ids:
+            if path.stem not in ids and OUR_NAME.fullmatch(path.name):
                 path.unlink()
     return done
 

@@ -25,6 +25,8 @@ and in `provenance.trust`, those about writing in `provenance.signing`.
 11. An exception in a signing callback comes out as "signature invalid": the real one is kept and raised.
 12. Invalid / Valid / Trusted is not our answer yet: a Valid file may come from anybody, and no manifest at all is an
     exception.
+13. The library cannot parse a damaged file, signed or not. Only a trace of a manifest in it makes that BROKEN: what was
+    never signed cannot be broken.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ from typing import Any, BinaryIO, Final
 
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, SourceType
 from provenance.errors import ProvenanceError as ProvenanceError
-from provenance.files import sha256_of_stream
+from provenance.files import refuse_holes, sha256_of_stream, state_of
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
 from provenance.record import Record
+from provenance.traces import holds_manifest
 from provenance.trust import DEVELOPMENT_MARK, DEVELOPMENT_URI, EXTENDED_KEY_USAGES, TrustAnchors
 
 DEEPEST_CHAIN: Final = 32
@@ -209,9 +212,14 @@ def standing_of(path: Path, *, trust: TrustAnchors) -> Standing:
 def _read(path: Path, trust: TrustAnchors, *, with_digest: bool) -> Credential:
     try:
         with _open(path) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            before = os.fstat(stream.fileno())
+            if not stat.S_ISREG(before.st_mode):
                 raise ProvenanceError(f"{path} is not a regular file; give a picture, video or sound file")
-            return _read_open_file(path, stream, trust, with_digest)
+            refuse_holes(path, before)
+            credential = _read_open_file(path, stream, trust, with_digest)
+            if state_of(os.fstat(stream.fileno())) != state_of(before):
+                raise ProvenanceError(f"{path} was changed while it was read; try again when it is finished")
+            return credential
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -232,7 +240,10 @@ def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors, with_dige
         reason = f"{spoken(mime)} cannot carry embedded Content Credentials"
         return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=(reason,))
     stream.seek(0)
-    return _judge(path, digest, mime, _manifest_store(stream, mime, trust), trust)
+    store = _manifest_store(stream, mime, trust)
+    if store.fault is not None:
+        store = replace(store, has_trace=holds_manifest(stream))
+    return _judge(path, digest, mime, store, trust)
 
 
 def strict_settings(trust: TrustAnchors) -> dict[str, object]:
@@ -280,6 +291,8 @@ class _Store:
     report: Mapping[str, Any] | None = None
     fault: str | None = None
     """The library's error, when the credential or the file cannot be parsed."""
+    has_trace: bool = False
+    """Whether there is a trace of a manifest in a file that cannot be parsed (rule 13)."""
     remote: str | None = None
     """Where the credential is said to be, when the file only points to it."""
 
@@ -310,7 +323,7 @@ def _judge(path: Path, digest: str, mime: str, store: _Store, trust: TrustAnchor
     """From what the library found to an answer of ours."""
     if store.report is not None:
         return _judge_report(path, digest, mime, store.report, trust)
-    if store.fault is not None:
+    if store.fault is not None and store.has_trace:
         reasons = (
             "the file, or the credential in it, is damaged and cannot be read, so nothing in it can be believed",
             f"the reader said: {store.fault}",
@@ -324,16 +337,13 @@ def _judge(path: Path, digest: str, mime: str, store: _Store, trust: TrustAnchor
             reasons=reasons,
             explanations={"general.error": store.fault},
         )
-    why = "it never had any, or they were stripped; this says nothing either way"
-    if store.remote is not None:
-        why = f"it points to some at {store.remote}, which were not fetched"
-    return Credential(
-        file=str(path),
-        sha256=digest,
-        standing=Standing.ABSENT,
-        format=mime,
-        reasons=(f"the file carries no Content Credentials: {why}",),
-    )
+    why = ["it never had any, or they were stripped; this says nothing either way"]
+    if store.fault is not None:
+        why = ["it is damaged, and no trace of any is in it", f"the reader said: {store.fault}"]
+    elif store.remote is not None:
+        why = [f"it points to some at {store.remote}, which were not fetched"]
+    reasons = (f"the file carries no Content Credentials: {why[0]}", *why[1:])
+    return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=reasons)
 
 
 def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any], trust: TrustAnchors) -> Credential:

@@ -12,6 +12,9 @@ from provenance.errors import ProvenanceError
 
 BLOCK_BYTES: Final = 1 << 20
 
+LARGE_BYTES: Final = 4 << 30
+"""From this size on a file that is mostly holes is refused."""
+
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, hex.
@@ -33,6 +36,28 @@ def sha256_of_stream(stream: BinaryIO) -> str:
     while block := stream.read(BLOCK_BYTES):
         digest.update(block)
     return digest.hexdigest()
+
+
+def refuse_holes(path: Path, status: os.stat_result) -> None:
+    """Stop at a large file of which hardly anything is on the disk.
+
+    A file of four kilobytes can claim a terabyte, and hashing that takes an hour. File systems that do not count blocks
+    say 0, which proves nothing.
+
+    Raises:
+        ProvenanceError: for such a file.
+    """
+    on_disk = 512 * getattr(status, "st_blocks", 0)
+    if status.st_size > LARGE_BYTES and 0 < on_disk < status.st_size // 100:
+        raise ProvenanceError(
+            f"{path} claims {status.st_size / 1e9:,.0f} GB, but hardly any of it is on the disk; "
+            "it is no whole media file: copy or download it again"
+        )
+
+
+def state_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What differs when a file was written to, or replaced, between two looks at it."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def sync_folder(folder: Path) -> None:

@@ -78,12 +78,18 @@ class TemporalModel:
 
 @dataclass(frozen=True)
 class Fusion:
-    """How the two branches become one logit."""
+    """How the two branches become one logit: each can raise suspicion, neither can clear what the other has seen.
+
+    They look for different forgeries: motion for animated portraits, single frames for pasted faces. An animated portrait
+    has no seam and a swapped face moves like its real driver, so a sum would let one branch excuse the other's find.
+    """
 
     frame_mean: float = 0.0
+    """Pooled frame logit that only few real faces exceed."""
     frame_scale: float = 1.0
+    """Spread of the pooled frame logit of real faces."""
     frame_weight: float = 1.0
-    temporal_weight: float = 0.0
+    temporal_weight: float = 1.0
     top_share: float = 0.5
     """Share of a face's most suspicious looks whose mean counts for half; the mean of all is the other half."""
 
@@ -100,9 +106,11 @@ class Fusion:
         return float(0.5 * logits.mean() + 0.5 * top.mean())
 
     def logit(self, frame: float, temporal: float) -> float:
-        """The raw evidence of both branches; a branch that has nothing to say adds nothing."""
-        value = self.frame_weight * float(np.clip((frame - self.frame_mean) / self.frame_scale, -4, 4))
-        return value if isnan(temporal) else value + self.temporal_weight * temporal
+        """The raw evidence of both branches; of a picture (temporal is nan) that of the frame alone."""
+        beyond = float(np.clip((frame - self.frame_mean) / self.frame_scale, -6, 6))
+        if isnan(temporal):
+            return beyond
+        return self.temporal_weight * temporal + self.frame_weight * float(np.logaddexp(0.0, 2 * beyond)) / 2
 
 
 @dataclass(frozen=True)

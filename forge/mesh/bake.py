@@ -182,7 +182,7 @@ def tie_landmarks(
 
 
 def mirror_of(layout: Array) -> IntArray:
-    """(478,) the landmark on the other side of the face for each one, by the best pairing of a frontal (478, 2) layout."""
+    """(478,) the landmark on the other side of the face for each, by the best pairing of a frontal (478, 2) layout."""
     middle = (layout[33, 0] + layout[263, 0]) / 2
     flipped = np.stack([2 * middle - layout[:, 0], layout[:, 1]], axis=1)
     apart = np.linalg.norm(flipped[:, None] - layout[None], axis=-1)

@@ -4,8 +4,8 @@
     draw_eyes(frame, eyes, placed, pose, gaze_degrees)     # in place
 
 An iris is cut out once, completed where lids hide it, and the white behind it is continued; then white and iris are
-drawn behind the lid opening of each frame. When a lid comes down, the skin that was folded away behind it is painted: the
-few rows of pixels that the picture shows of it are lashes and would be drawn out into streaks.
+drawn behind the lid opening of each frame. When a lid comes down, the skin that was folded away behind it is painted:
+the few rows of pixels that the picture shows of it are lashes and would be drawn out into streaks.
 
 Axes: frame pixels; images are float32 RGB in [0, 255].
 """
@@ -133,7 +133,7 @@ def lid_colours(image: FloatArray, head: Head, ring: tuple[int, ...], width: flo
     border, fold = lid_points(ring)
     smooth = cv2.GaussianBlur(image, (0, 0), max(0.035 * width, 0.7))
     brow = [UNDER_BROW[CREASES.index(point)] for point in fold]
-    skin = np.zeros((len(border), 3), np.float32)
+    skin: FloatArray = np.zeros((len(border), 3), np.float32)
     for above, below, share in ((fold, border, 0.75), (brow, fold, 0.5)):
         place = share * head.source[above, :2] + (1 - share) * head.source[below, :2]
         at = np.clip(np.round(place), 0, len(image) - 1).astype(int)
@@ -142,11 +142,11 @@ def lid_colours(image: FloatArray, head: Head, ring: tuple[int, ...], width: flo
     # lashes, glasses and strands of hair are no skin: outliers take the colour of the rest
     usual = np.median(skin, axis=0)
     skin = np.where((np.abs(grey - np.median(grey)) > 0.25 * np.median(grey))[:, None], usual, skin)
-    skin = cv2.GaussianBlur(skin.astype(np.float32), (1, 5), 0)
+    skin = np.asarray(cv2.GaussianBlur(skin.astype(np.float32), (1, 5), 0), np.float32)
     edge = np.clip(np.round(head.source[border, :2]), 0, len(image) - 1).astype(int)
     near = smooth[edge[:, 1], edge[:, 0]]
     dark = near[np.argsort(near.mean(axis=1))[:3]].mean(axis=0)
-    return skin.astype(np.float32), np.minimum(dark, 0.6 * usual).astype(np.float32)
+    return skin, np.minimum(dark, 0.6 * usual).astype(np.float32)
 
 
 def rim(patch: FloatArray, away: Array, inside: FloatArray) -> float:
@@ -236,7 +236,7 @@ def draw_lid(frame: UInt8Array, eye: Eye, placed: Array) -> None:
     cover *= np.clip(np.minimum(t, 6 - t) / 0.9, 0, 1).astype(np.float32)  # no hard ends in the corners
     region = frame[y0:y1, x0:x1].astype(np.float32)
     region += cover[..., None] * (skin - region)
-    line = np.concatenate([edge, edge[::-1] + (0.0, max(0.035 * width, 0.9))])
+    line = np.concatenate([edge, edge[::-1] + np.array([0.0, max(0.035 * width, 0.9)])])
     dark = soft_mask(line, box, softness=0.5) * (LASH_COVER * shut)
     region += dark[..., None] * (eye.lash - region)
     frame[y0:y1, x0:x1] = np.clip(region + 0.5, 0, 255).astype(np.uint8)

@@ -47,9 +47,11 @@ BLINK_GAIN = 1.15
 """An eye is shut from a blink of 0.87 on: people's blinks are read as less than 1, and yet their lids meet."""
 LID_FOLLOWS = 0.014
 """Blink for each degree of a look down."""
+ROOM = 0.05
+"""Room around the face in the frame, in parts of its height."""
 GAZE_SCALE_DEGREES = 30.0
 """Degrees of gaze of one unit in the motion vector."""
-MEDIAN_SIZES = (64, 2048)
+SIZES = (64, 2048)
 """Smallest and largest frame side."""
 
 
@@ -94,8 +96,8 @@ class MeshFace:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        if not MEDIAN_SIZES[0] <= size <= MEDIAN_SIZES[1]:
-            raise ValueError(f"size must be {MEDIAN_SIZES[0]} to {MEDIAN_SIZES[1]} pixels, got {size}")
+        if not SIZES[0] <= size <= SIZES[1]:
+            raise ValueError(f"size must be {SIZES[0]} to {SIZES[1]} pixels, got {size}")
         if face is None:
             with FaceFinder(max_faces=1) as finder:
                 faces = finder.find(image)
@@ -151,7 +153,7 @@ class MeshFace:
         _, anchors, placed, pose = self._move(values)
         xy = flow(self.sheet, placed)
         frame = np.asarray(
-            cv2.remap(self.skin, xy[..., 0], xy[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(self.skin, xy[..., 0], xy[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
             np.uint8,
         )
         draw_eyes(frame, self.eyes, placed, pose, gaze_of(values))
@@ -213,25 +215,47 @@ def gaze_of(values: Array) -> Array:
 def frame_square(landmarks: FloatArray, width: int, height: int, size: int) -> tuple[int, int, int]:
     """x0, y0 and side of the square of a picture that becomes the frame.
 
-    A square picture whose face fills a usual share is kept whole. Else the crop is drawn around the face, never outside
-    the picture, and never so small that it would be enlarged more than `MOST_ENLARGED` times.
+    A square picture whose face fills a usual share is kept whole. Else the crop is drawn around the face, within the
+    picture, and never so small that it would be enlarged more than `MOST_ENLARGED` times. Only where the face itself
+    reaches to the picture's border does the square reach beyond it: a head needs room to move in.
     """
     top, chin = landmarks[10, :2], landmarks[152, :2]
     tall = float(np.linalg.norm(chin - top))
     shorter = min(width, height)
     if abs(width - height) <= 0.02 * shorter and FACE_SHARE[0] <= tall / shorter <= FACE_SHARE[1]:
-        return (width - shorter) // 2, (height - shorter) // 2, shorter
-    side = round(min(shorter, max(tall / WANTED_SHARE, size / MOST_ENLARGED)))
-    middle = landmarks[:468, :2].mean(axis=0)
-    x0 = round(float(np.clip(middle[0] - side / 2, 0, width - side)))
-    y0 = round(float(np.clip(middle[1] - 0.47 * side, 0, height - side)))
+        side, x0, y0 = shorter, (width - shorter) // 2, (height - shorter) // 2
+    else:
+        side = round(min(shorter, max(tall / WANTED_SHARE, size / MOST_ENLARGED)))
+        middle = landmarks[:468, :2].mean(axis=0)
+        x0 = round(float(np.clip(middle[0] - side / 2, 0, width - side)))
+        y0 = round(float(np.clip(middle[1] - 0.47 * side, 0, height - side)))
+    low = np.floor(landmarks[:468, :2].min(axis=0) - ROOM * tall).astype(int)
+    high = np.ceil(landmarks[:468, :2].max(axis=0) + ROOM * tall).astype(int)
+    side = max(side, *(int(length) for length in high - low))
+    x0 = min(max(x0, int(high[0]) - side), int(low[0]))
+    y0 = min(max(y0, int(high[1]) - side), int(low[1]))
     return x0, y0, side
 
 
 def cut_square(image: UInt8Array, x0: int, y0: int, side: int, size: int) -> UInt8Array:
-    """A square of a picture resized to (size, size, 3)."""
-    square = image[y0 : y0 + side, x0 : x0 + side]
+    """A square of a picture resized to (size, size, 3); beyond the picture its border goes on, out of focus."""
+    height, width = image.shape[:2]
+    left, top = max(0, -x0), max(0, -y0)
+    right, bottom = max(0, x0 + side - width), max(0, y0 + side - height)
+    if left or top or right or bottom:
+        image = beyond_border(image, (top, bottom, left, right))
+    square = image[y0 + top : y0 + top + side, x0 + left : x0 + left + side]
     if side == size:
         return square.copy()
     how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (size, size), interpolation=how), np.uint8)
+
+
+def beyond_border(image: UInt8Array, margins: tuple[int, int, int, int]) -> UInt8Array:
+    """A picture continued by some pixels at its top, bottom, left and right."""
+    wide = np.asarray(cv2.copyMakeBorder(image, *margins, cv2.BORDER_REPLICATE), np.float32)
+    known = np.asarray(cv2.copyMakeBorder(np.ones(image.shape[:2], np.float32), *margins, cv2.BORDER_CONSTANT))
+    reach = 0.25 * max(margins) + 1
+    soft = cv2.GaussianBlur(wide, (0, 0), reach, borderType=cv2.BORDER_REPLICATE)
+    keep = np.clip(2 * cv2.GaussianBlur(known, (0, 0), 0.3 * reach) - 1, 0, 1)[..., None] * known[..., None]
+    return np.asarray(np.clip(wide * keep + soft * (1 - keep) + 0.5, 0, 255), np.uint8)

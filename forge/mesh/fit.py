@@ -85,7 +85,7 @@ class Head:
         return points @ self.turn.T * self.scale + self.shift
 
     def posed(self, coefficients: Array) -> tuple[Array, Array]:
-        """Landmarks (478, 3) and anchors (5, 3) with (52,) coefficients applied; neither lips nor lids pass each other."""
+        """Landmarks (478, 3) and anchors (5, 3) with (52,) coefficients; neither lips nor lids pass each other."""
         points = self.rest + np.tensordot(coefficients, self.actions, axes=1)
         anchors = self.anchors + np.tensordot(coefficients, self.anchor_actions, axes=1)
         down = self.turn[:, 1]

@@ -31,7 +31,7 @@ DETAIL = 360
 UPPER_TEETH = (0.096, 0.073, 0.082, 0.072, 0.07)
 """Widths from the middle outwards, rig units: incisors, canine, premolars."""
 LOWER_TEETH = (0.058, 0.063, 0.073, 0.073, 0.07)
-UPPER_DROP, LOWER_RISE = 0.04, -0.012
+UPPER_DROP, LOWER_RISE = 0.046, -0.03
 """How far the upper teeth reach below the closed lips' line and the lower teeth above it, rig units."""
 
 
@@ -56,6 +56,8 @@ class Mouth:
     """The teeth that the portrait shows itself, in front of the painted ones."""
     own_place: Array
     """(3,) where they are."""
+    drop: float
+    """How far the painted upper teeth reach below the closed lips' line, rig units; own ones hide their edge."""
     lower: Layer
     tongue: Layer
     dark: FloatArray
@@ -72,19 +74,27 @@ def make_mouth(image: FloatArray, head: Head) -> Mouth:
     """Paint the layers for an (S, S, 3) portrait."""
     tooth, flesh = tooth_colour(image, head), lip_colour(image, head)
     own = own_teeth(image, head)
+    lips = [*LOWER_INNER, *UPPER_INNER]
+    drop = UPPER_DROP
+    own_place, line = head.source[lips].mean(axis=0), head.rest[lips].mean(axis=0)
     if own is not None:
         shown = own.picture[own.picture[..., 3] > 0.9][:, :3]
         grey = shown.mean(axis=1)
         tooth = shown[(grey >= np.quantile(grey, 0.5)) & (grey <= np.quantile(grey, 0.9))].mean(axis=0)
-    lips = [*LOWER_INNER, *UPPER_INNER]
+        # the picture's lips close over its teeth wherever they meet; the teeth must still reach a little below them
+        down = head.turn[:, 1]
+        below = (own_place - line) @ down + biting_edge(own) * down[1]
+        drop = max(UPPER_DROP, float(below) / head.scale)
+        own_place = own_place + (drop * head.scale - float(below)) * down
     return Mouth(
         upper=sized(teeth_picture(UPPER_TEETH, 0.125, tooth, flesh, above=True), head),
         own=own,
-        own_place=head.source[lips].mean(axis=0),
+        own_place=own_place,
+        drop=drop if own is None else drop - 0.015,
         lower=sized(teeth_picture(LOWER_TEETH, 0.1, tooth * np.float32(0.84), flesh, above=False), head),
         tongue=sized(tongue_picture(flesh), head),
         dark=(flesh * np.float32(0.13)).astype(np.float32),
-        line=head.rest[lips].mean(axis=0),
+        line=line,
         unit=head.scale,
         axes=head.turn,
     )
@@ -122,14 +132,28 @@ def own_teeth(image: FloatArray, head: Head) -> Layer | None:
     white = (patch.mean(axis=-1) > 0.55 * skin) & (redness < 0.6 * lip_redness + 0.02)
     if (white * inside).sum() < 0.45 * inside.sum():
         return None
-    thin = cv2.erode(inside, np.ones((3, 3), np.uint8))
+    # gaps between teeth are closed over, the seam of lip and shadow around the row is left out
+    wide = max(3, round(0.05 * head.scale)) | 1
+    row = cv2.morphologyEx((white & (inside > 0.5)).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((wide, wide), np.uint8))
+    row = cv2.morphologyEx(row, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    thin = cv2.erode(inside * row, np.ones((3, 3), np.uint8))
     cover = np.clip(cv2.GaussianBlur(thin, (0, 0), 0.8) * 1.6 - 0.3, 0, 1)
+    if (cover > 0.9).sum() < 12:  # too few pixels to tell their colour
+        return None
     lips_at = head.source[[*LOWER_INNER, *UPPER_INNER]].mean(axis=0)
     forward = head.turn[:, 2]
     slope = -forward[:2] / max(float(forward[2]), 0.3)  # a card that faces where the head faces
     axes = np.array([[1.0, 0.0, slope[0]], [0.0, 1.0, slope[1]]])
     picture = np.concatenate([patch, cover[..., None]], axis=-1).astype(np.float32)
     return Layer(picture, (float(lips_at[0] - x0), float(lips_at[1] - y0)), axes)
+
+
+def biting_edge(teeth: Layer) -> float:
+    """Pixels from a layer's centre down to where its middle teeth end."""
+    w = teeth.picture.shape[1]
+    middle = teeth.picture[:, int(0.3 * w) : max(int(0.7 * w), int(0.3 * w) + 1), 3] > 0.5
+    ends = [int(np.flatnonzero(column)[-1]) for column in middle.T if column.any()]
+    return float(np.median(ends)) - teeth.centre[1] if ends else 0.0
 
 
 def region_colours(image: FloatArray, outline: Array) -> FloatArray:
@@ -230,9 +254,9 @@ def draw_mouth(frame: UInt8Array, mouth: Mouth, placed: Array, jaw: Array, pose:
     size = (x1 - x0, y1 - y0)
     inner = np.broadcast_to(mouth.dark, (*mask.shape, 3)).astype(np.float32)
     down, inwards = mouth.axes[:, 1], mouth.axes[:, 2]
-    skull = mouth.line + (UPPER_DROP * down + 0.05 * inwards) * mouth.unit
+    skull = mouth.line + (mouth.drop * down + 0.05 * inwards) * mouth.unit
     jawbone = mouth.line + jaw + (-LOWER_RISE * down + 0.07 * inwards) * mouth.unit
-    tongue = jawbone + ((-0.085 - 0.03 * tongue_out) * down + 0.08 * inwards) * mouth.unit
+    tongue = jawbone + ((-0.095 - 0.03 * tongue_out) * down + 0.08 * inwards) * mouth.unit
     layers = [(mouth.tongue, tongue), (mouth.lower, jawbone), (mouth.upper, skull)]
     if mouth.own is not None:
         layers.append((mouth.own, mouth.own_place))

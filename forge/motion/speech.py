@@ -61,8 +61,7 @@ def motion_from_speech(speech: Waveform, fps: Fraction = Fraction(25), controls:
 def _speak(heard: Heard, talk: prior.Talk, controls: Controls) -> Mouth:
     """The mouth at the rate of hearing."""
     seconds = (np.arange(heard.level_db.shape[0]) + 0.5) / HEARING_HZ
-    loudness = gaussian_filter1d(heard.loudness.astype(np.float64), 0.35 * HEARING_HZ)
-    effort = controls.lip_gain * prior.speaking_effort(controls.seed, seconds, loudness)
+    effort = controls.lip_gain * prior.speaking_effort(controls.seed, seconds)
     rest = controls.lip_gain * prior.breath(controls.seed, seconds, talk.phrase_starts)
     return mouth_from_visemes(viseme_chances(heard), effort, rest, HEARING_HZ)
 

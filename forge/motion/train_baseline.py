@@ -46,6 +46,8 @@ class Recipe:
     frames: int = 240
     hearings: int = 3
     """How many differently degraded copies of each utterance."""
+    recorded_hearings: int = 12
+    """The same for recordings of people, which are few and teach most."""
     learning_rate: float = 2e-3
     smoothing: float = 0.05
     closure_weight: float = 1.6
@@ -75,8 +77,18 @@ class Network(nn.Module):
         logits: Tensor = self.exit(self.exit_norm(x_BCT.transpose(1, 2)).transpose(1, 2))
         return logits
 
-    def tensors(self) -> dict[str, FloatArray]:
+    def tensors(self) -> dict[str, NDArray[np.float16]]:
         """Weights under the names and shapes of `listener.expected_shapes`, rounded to half precision."""
+        return {n: np.ascontiguousarray(t.detach().numpy().astype(np.float16)) for n, t in self._named().items()}
+
+    def take(self, listener: Listener) -> None:
+        """Set the weights to those of a listener."""
+        with torch.no_grad():
+            for name, tensor in self._named().items():
+                tensor.copy_(torch.from_numpy(listener.tensors[name]))
+
+    def _named(self) -> dict[str, Tensor]:
+        """Views of the parameters, axes in the listener's order."""
         named: dict[str, Tensor] = {
             "entry.weight": self.entry.weight.permute(2, 1, 0),
             "exit.weight": self.exit.weight.permute(2, 1, 0),
@@ -87,7 +99,7 @@ class Network(nn.Module):
             named |= {f"block{i}.point.weight": point.weight.permute(2, 1, 0), f"block{i}.point.bias": point.bias}
         named |= {"entry.bias": self.entry.bias, "exit.bias": self.exit.bias}
         named |= {"exit.scale": self.exit_norm.weight, "exit.shift": self.exit_norm.bias}
-        return {name: np.ascontiguousarray(t.detach().numpy().astype(np.float16)) for name, t in named.items()}
+        return named
 
 
 def labels_of(visemes: Timed, length: int, tempo: float = 1.0, delay_seconds: float = 0.0) -> NDArray[np.int64]:
@@ -107,7 +119,7 @@ def degraded(sound: FloatArray, others: Callable[[], FloatArray], random: np.ran
         room = random.standard_normal(times.shape[0]) * 10 ** (-3 * times / decay)
         room *= 10 ** (random.uniform(-14, 0) / 20) / np.sqrt(np.square(room).sum())
         room[0] += 1.0
-        out = fftconvolve(out, room)[: sound.shape[0]]
+        out = np.asarray(fftconvolve(out, room)[: sound.shape[0]], np.float32)
     if random.random() < 0.7:
         out = _equalised(out, random)
     power = float(np.square(out).mean()) + 1e-12
@@ -128,7 +140,7 @@ def _equalised(sound: FloatArray, random: np.random.Generator) -> FloatArray:
         gain_db -= 60 * np.clip(np.log2(np.maximum(hertz, 1) / random.uniform(3000, 7000)), 0, 1)
     if random.random() < 0.2:
         gain_db -= 40 * np.clip(np.log2(random.uniform(100, 350) / np.maximum(hertz, 1)), 0, 1)
-    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), sound.shape[0])
+    return np.asarray(np.fft.irfft(spectrum * 10 ** (gain_db / 20), sound.shape[0]), np.float32)
 
 
 def _noise(length: int, others: Callable[[], FloatArray], random: np.random.Generator) -> FloatArray:
@@ -137,10 +149,9 @@ def _noise(length: int, others: Callable[[], FloatArray], random: np.random.Gene
         babble = np.zeros(length)
         for _ in range(3):
             babble += np.resize(others(), length)
-        return babble
+        return np.asarray(babble, np.float32)
     white = np.fft.rfft(random.standard_normal(length))
-    slope = random.uniform(0.0, 1.2)
-    return np.fft.irfft(white * np.maximum(np.arange(white.shape[0]), 20.0) ** -slope, length)
+    return np.asarray(np.fft.irfft(white * _colour(length, random), length), np.float32)
 
 
 def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
@@ -158,8 +169,9 @@ def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list
     random = np.random.default_rng(recipe.seed)
     others = lambda: corpus[int(random.integers(len(corpus)))][0]  # noqa: E731
     out: list[Lesson] = []
-    for samples, visemes, _voice in corpus:
-        for hearing in range(recipe.hearings):
+    for samples, visemes, voice in corpus:
+        synthetic = voice.startswith(("flite", "espeak"))
+        for hearing in range(recipe.hearings if synthetic else recipe.recorded_hearings):
             tempo = 1.0 if hearing == 0 else float(random.uniform(0.86, 1.16))
             places = np.arange(int(samples.shape[0] / tempo)) * tempo
             sound = np.interp(places, np.arange(samples.shape[0]), samples) if hearing else samples
@@ -169,8 +181,38 @@ def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list
             heard = hear(Waveform(np.ascontiguousarray(sound[:, None], np.float32), RATE_HZ))
             labels = labels_of(visemes, heard.bands.shape[0], tempo, before / RATE_HZ)
             labels[int((before + samples.shape[0] / tempo) / RATE_HZ * HEARING_HZ) :] = SILENCE
-            out.append((heard.bands.astype(np.float16), labels))
+            out.append((heard.bands, labels))
     return out
+
+
+def wordless(count: int, seed: int) -> list[Lesson]:
+    """Hiss, hum, rumble and knocks without speech: five seconds each, all silence."""
+    random = np.random.default_rng(seed)
+    out: list[Lesson] = []
+    for _ in range(count):
+        length = 5 * RATE_HZ
+        sound = np.fft.irfft(np.fft.rfft(random.standard_normal(length)) * _colour(length, random), length)
+        sound *= 10 ** (random.uniform(-65, -20) / 20) / (sound.std() + 1e-12)
+        swell = np.interp(np.arange(length), np.linspace(0, length, 9), random.normal(0, random.uniform(0, 5), 9))
+        sound *= 10 ** (swell / 20)
+        if random.random() < 0.3:
+            time = np.arange(length) / RATE_HZ
+            hum = sum(np.sin(2 * np.pi * k * random.choice([50, 60, 120]) * time) / k for k in (1, 2, 3))
+            sound += sound.std() * random.uniform(0.3, 3) * hum
+        for knock in random.integers(0, length - 800, int(random.integers(0, 4))):
+            fade = np.exp(-np.arange(800) / random.uniform(30, 200))
+            sound[knock : knock + 800] += 8 * sound.std() * fade * random.standard_normal(800)
+        heard = hear(Waveform(np.clip(sound, -1, 1).astype(np.float32)[:, None], RATE_HZ))
+        out.append((heard.bands, np.full(heard.bands.shape[0], SILENCE, np.int64)))
+    return out
+
+
+def _colour(length: int, random: np.random.Generator) -> FloatArray:
+    """Random smooth spectrum of a noise of that many samples."""
+    hertz = np.fft.rfftfreq(length, 1 / RATE_HZ)
+    slope = np.maximum(hertz, 30.0) ** -random.uniform(0.0, 1.2)
+    bumps_db = np.interp(hertz, np.geomspace(60, 8000, 7), random.normal(0, 6, 7))
+    return np.asarray(slope * 10 ** (bumps_db / 20), np.float32)
 
 
 def batch_of(taught: list[Lesson], recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -189,11 +231,13 @@ def batch_of(taught: list[Lesson], recipe: Recipe, random: np.random.Generator) 
     return torch.from_numpy(bands).transpose(1, 2), torch.from_numpy(labels)
 
 
-def train(taught: list[Lesson], recipe: Recipe) -> Network:
-    """Fit the network."""
+def train(taught: list[Lesson], recipe: Recipe, start: Listener | None = None) -> Network:
+    """Fit the network, from random weights or from those of a listener."""
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng(recipe.seed + 1)
     network = Network().train()
+    if start is not None:
+        network.take(start)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, recipe.steps, pct_start=0.1)
     weights = torch.ones(len(VISEMES))
@@ -248,20 +292,25 @@ def main(arguments: list[str] | None = None) -> None:
         "-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it"
     )
     parser.add_argument("--held-out", type=Path, action="append", default=[], help="other voices, only scored")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--rate", type=float, default=Recipe.learning_rate, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--hearings", type=int, default=Recipe.hearings, help="degraded copies of each utterance")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    recipe = Recipe(steps=args.steps, hearings=args.hearings)
+    recipe = Recipe(steps=args.steps, hearings=args.hearings, learning_rate=args.rate, seed=args.seed)
     corpus = read_corpus(args.data)
     taught = lessons([u for i, u in enumerate(corpus) if i % 10], recipe)
+    taught += wordless(len(taught) // 15, recipe.seed)
     log.info("%d utterances, %d lessons", len(corpus), len(taught))
-    network = train(taught, recipe)
+    start = Listener.from_bytes(args.start.read_bytes()) if args.start else None
+    network = train(taught, recipe, start)
     data = save(network.tensors())
     listener = Listener.from_bytes(data)
-    once = Recipe(hearings=2, seed=1)
+    once = Recipe(hearings=2, recorded_hearings=2, seed=1)
     scores = {"validation": score(listener, lessons(corpus[::10], once)[::2])}
     scores["validation, degraded"] = score(listener, lessons(corpus[::10], once)[1::2])
     for folder in args.held_out:

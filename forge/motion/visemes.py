@@ -43,18 +43,18 @@ class Shape:
 
 
 SHAPES: dict[str, Shape] = {
-    "silence": Shape(0.60, 0.060, {}),
+    "silence": Shape(0.35, 0.110, {}),
     "p": Shape(2.20, 0.028, {"jawOpen": 0.06, "mouthPress": 0.20, "mouthRollLower": 0.15, "mouthRollUpper": 0.10}),
     "f": Shape(1.60, 0.030, {"jawOpen": 0.09, "mouthRollLower": 0.40, "mouthUpperUp": 0.18, "mouthShrugLower": 0.10}),
     "th": Shape(0.90, 0.032, {"jawOpen": 0.24, "mouthLowerDown": 0.22, "mouthUpperUp": 0.06, "tongueOut": 0.25}),
-    "t": Shape(0.70, 0.034, {"jawOpen": 0.27, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.08}),
-    "k": Shape(0.50, 0.040, {"jawOpen": 0.33, "mouthLowerDown": 0.18, "mouthUpperUp": 0.08}),
+    "t": Shape(0.70, 0.034, {"jawOpen": 0.30, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.08}),
+    "k": Shape(0.50, 0.040, {"jawOpen": 0.34, "mouthLowerDown": 0.18, "mouthUpperUp": 0.08}),
     "ch": Shape(1.20, 0.038, {"jawOpen": 0.16, "mouthFunnel": 0.42, "mouthPucker": 0.15, "mouthLowerDown": 0.12}),
-    "s": Shape(0.90, 0.034, {"jawOpen": 0.16, "mouthStretch": 0.15, "mouthLowerDown": 0.30, "mouthUpperUp": 0.14}),
+    "s": Shape(0.90, 0.034, {"jawOpen": 0.19, "mouthStretch": 0.15, "mouthLowerDown": 0.30, "mouthUpperUp": 0.14}),
     "r": Shape(0.80, 0.040, {"jawOpen": 0.22, "mouthFunnel": 0.20, "mouthPucker": 0.20}),
-    "a": Shape(1.00, 0.045, {"jawOpen": 0.62, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15, "mouthStretch": 0.05}),
-    "e": Shape(1.00, 0.045, {"jawOpen": 0.40, "mouthLowerDown": 0.28, "mouthUpperUp": 0.14, "mouthStretch": 0.14}),
-    "i": Shape(1.00, 0.045, {"jawOpen": 0.20, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.25,
+    "a": Shape(1.00, 0.045, {"jawOpen": 0.55, "mouthLowerDown": 0.28, "mouthUpperUp": 0.15, "mouthStretch": 0.05}),
+    "e": Shape(1.00, 0.045, {"jawOpen": 0.37, "mouthLowerDown": 0.28, "mouthUpperUp": 0.14, "mouthStretch": 0.14}),
+    "i": Shape(1.00, 0.045, {"jawOpen": 0.21, "mouthLowerDown": 0.25, "mouthUpperUp": 0.10, "mouthStretch": 0.25,
                              "mouthSmile": 0.12}),
     "o": Shape(1.10, 0.048, {"jawOpen": 0.40, "mouthFunnel": 0.34, "mouthPucker": 0.22, "mouthLowerDown": 0.08}),
     "u": Shape(1.20, 0.048, {"jawOpen": 0.15, "mouthFunnel": 0.18, "mouthPucker": 0.62}),
@@ -82,8 +82,8 @@ OPENING: NDArray[np.bool_] = np.asarray(
 JAW_IN_CLOSURE = 0.3
 """Share of the jaw's opening that remains behind closed lips."""
 
-CLOSURE_HOLD_SECONDS = 0.07
-"""A closure is held at least this long, so that a frame of 1/25 s shows it (real ones of p, b, m last .05-.12 s)."""
+CLOSURE_WIDENING_SECONDS = 0.02
+"""A closure is widened by this much, so that a frame of 1/25 s shows it (real ones last .05-.12 s)."""
 
 
 def targets() -> FloatArray:
@@ -139,5 +139,5 @@ def closures(chance: FloatArray, rate_hz: int) -> FloatArray:
     """(T,) how tightly the lips are closed, from the (T,) chance of p, b or m: decided, held, then eased in and out."""
     decided = np.clip((chance - 0.25) / 0.3, 0.0, 1.0)
     ease = 0.018 * rate_hz
-    held = maximum_filter1d(decided, 2 * round(0.5 * CLOSURE_HOLD_SECONDS * rate_hz) + 1, mode="constant")
-    return np.asarray(np.clip(1.15 * gaussian_filter1d(held, ease), 0.0, 1.0), np.float32)
+    held = maximum_filter1d(decided, 2 * round(0.5 * CLOSURE_WIDENING_SECONDS * rate_hz) + 1, mode="constant")
+    return np.asarray(np.clip(1.25 * gaussian_filter1d(held, ease), 0.0, 1.0), np.float32)

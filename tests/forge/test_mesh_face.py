@@ -212,7 +212,7 @@ def test_a_square_picture_with_a_face_of_usual_size_is_kept_whole() -> None:
 
 
 def test_other_pictures_are_cropped_around_the_face_within_their_border() -> None:
-    landmarks = (landmarks_of() + (700.0, 30.0, 0.0)).astype(np.float32)
+    landmarks = (landmarks_of() + np.array([700.0, 30.0, 0.0])).astype(np.float32)
     x0, y0, side = frame_square(landmarks, 1000, 600, 256)
     assert side < 600
     assert x0 >= 0 and y0 >= 0 and x0 + side <= 1000 and y0 + side <= 600
