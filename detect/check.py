@@ -11,19 +11,16 @@ How the evidence is weighed is written down in `detect.verdict`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detect.detector import DetectError, Detector, Score, Status
 from detect.evidence import evidence_pictures
-from detect.forensics import FileFacts, file_facts, holds_manifest
-from detect.report import Report, printable, sha256_of
+from detect.forensics import FileFacts, file_facts
+from detect.report import Report, printable
 from detect.verdict import Policy, decide
 from provenance.credential import Credential, ProvenanceError, Standing, read_credential
-
-if TYPE_CHECKING:
-    from provenance.trust import TrustAnchors
+from provenance.files import refuse_holes, sha256_of, state_of
+from provenance.trust import TrustAnchors
 
 Progress = Callable[[str], None]
 """Told what is being done, in words, before each step."""
@@ -54,10 +51,12 @@ def check_file(
 
     Raises:
         DetectError: where nothing in the file can be read: neither a credential nor a picture.
+        ProvenanceError: where a list of `trust`, or the file itself in the meantime, cannot be read.
     """
     policy = policy or Policy.around(detector.facts.threshold)
+    trust = TrustAnchors.default() if trust is None else trust
     progress("Reading the file")
-    must_be_readable(path)
+    before = must_be_readable(path)
     progress("Checking its credentials")
     credential = credential_of(path, trust)
     progress("Reading its metadata")
@@ -69,11 +68,16 @@ def check_file(
     verdict = decide(credential, score, policy, unsigned_marks=facts.unsigned_marks)
     pictures = evidence_pictures(path, score, progress) if with_pictures else ()
     digest = credential.sha256 if credential is not None else sha256_of(path)
+    if must_be_readable(path) != before:
+        raise DetectError(f"{printable(path)} was changed while it was checked; try again when it is finished")
     return Report(str(path), digest, verdict, score, policy, credential, facts, detector.facts, pictures)
 
 
-def must_be_readable(path: Path) -> None:
-    """Let only a file pass that exists, is a file, may be read and is not empty.
+def must_be_readable(path: Path) -> tuple[int, int, int]:
+    """Let only a file pass that exists, is a file, may be read, is not empty and not mostly holes.
+
+    Returns:
+        Its state on the disk, which differs when the file is written to afterwards.
 
     Raises:
         DetectError: for any other, in one line.
@@ -86,26 +90,26 @@ def must_be_readable(path: Path) -> None:
             raise DetectError(f"{name} does not exist; check the spelling")
         if not path.is_file():
             raise DetectError(f"{name} is not a regular file; name a video or picture")
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if status.st_size == 0:
             raise DetectError(f"{name} is empty (0 bytes); name a video or picture")
+        refuse_holes(path, status)
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
         raise DetectError(f"cannot read {name}: {error.strerror or error}") from error
+    except ProvenanceError as error:
+        raise DetectError(printable(str(error))) from error
+    return state_of(status)
 
 
-def credential_of(path: Path, trust: TrustAnchors | None) -> Credential | None:
+def credential_of(path: Path, trust: TrustAnchors) -> Credential | None:
     """The file's credential; None where no credential can be read in a file of this kind."""
     try:
-        credential = read_credential(path, trust=trust)
+        return read_credential(path, trust=trust)
     except ProvenanceError:
         # an answer: files that are no media file by their content
         return None
-    if could_not_be_parsed(credential) and not holds_manifest(path):
-        # the reader stumbled over a damaged file; what was never signed cannot be broken
-        told = "the file is damaged, and no trace of a credential is in it"
-        return replace(credential, standing=Standing.ABSENT, validation_codes=(), reasons=(told,))
-    return credential
 
 
 def could_not_be_parsed(credential: Credential) -> bool:

@@ -45,10 +45,6 @@ CHINESE_LABEL = re.compile(rb"AIGC.{0,64}?\{[^{}]{0,400}?Label[\"'&quot;\s:]{1,2
 """The implicit label of GB 45438-2025: a JSON object `AIGC` whose `Label` is 1 (generated)."""
 
 
-MANIFEST_TRACES = (b"jumdc2pa", bytes.fromhex("d8fec3d61b0e483c92975828877ec481"))
-"""How a C2PA manifest store begins in every format, and the `uuid` box that holds it in mp4."""
-
-
 PARSING_FAULTS = (ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, struct.error)
 """What Pillow's readers of metadata raise on damaged files, by design and by accident."""
 
@@ -115,23 +111,6 @@ def metadata_marks(content: bytes) -> tuple[str, ...]:
     if CHINESE_LABEL.search(content):
         marks.append('It carries the label "AIGC" of GB 45438-2025: generated.')
     return tuple(dict.fromkeys(marks))
-
-
-def holds_manifest(path: Path) -> bool:
-    """Whether a file shows any trace of a C2PA manifest, readable or not.
-
-    Raises:
-        OSError: where the file cannot be read.
-    """
-    carried = b""
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            # a trace may lie across two pieces
-            window = carried + piece
-            if any(trace in window for trace in MANIFEST_TRACES):
-                return True
-            carried = window[-16:]
-    return False
 
 
 def in_bytes(count: int) -> str:

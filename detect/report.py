@@ -6,10 +6,7 @@ file that loads nothing from anywhere, so that it can be mailed, printed and ope
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
-import tempfile
 import unicodedata
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -19,10 +16,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import provenance.files
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
 from detect.forensics import FileFacts
 from detect.verdict import Policy, Verdict, in_percent
-from provenance.credential import Credential, Standing
+from provenance.credential import Credential, ProvenanceError, Standing
 
 SCHEMA = "countermark.check/1"
 
@@ -234,22 +232,11 @@ def write_whole(text: str, path: Path) -> None:
     """
     if path.is_dir():
         raise DetectError(f"{printable(path)} is a folder; name a file to write to")
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            # a file name that is no valid text must not stop the report about that file
-            file.write(text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise DetectError(f"cannot write {printable(path)}: {error.strerror or error}; choose another place") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        # a file name that is no valid text must not stop the report about that file
+        provenance.files.write_whole(path, text.encode("utf-8", "replace"))
+    except ProvenanceError as error:
+        raise DetectError(f"{printable(str(error))}; choose another place") from error
 
 
 @dataclass(frozen=True)
@@ -346,16 +333,6 @@ def printable(text: str | Path) -> str:
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
         for c in str(text)
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file's content, read in pieces.
-
-    Raises:
-        OSError: where it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tool_version() -> str:

@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from detect.detector import DetectError, Detector, Score, Status
-from detect.report import printable, sha256_of, write_whole
+from detect.report import printable, write_whole
 from media.clip import MediaError
+from provenance.errors import ProvenanceError
+from provenance.files import refuse_holes, sha256_of, state_of
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".3gp"))
 OTHER_SUFFIXES = frozenset((".wmv", ".flv", ".ogv", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
@@ -133,8 +135,14 @@ def answer(file: Path, detector: Detector) -> dict[str, Any]:
             # a pipe or a device would be read for ever
             gone = "it is not a regular file" if os.path.lexists(file) else "it does not exist any more"
             return _line(file, None, model, None, Status.UNREADABLE.value, gone)
+        before = file.stat()
+        refuse_holes(file, before)
         digest = sha256_of(file)
         score = detector.score_file(file)
+        if state_of(file.stat()) != state_of(before):
+            score = Score.abstain(Status.UNREADABLE, "it was changed while it was read; score it again when finished")
+    except ProvenanceError as error:
+        score = Score.abstain(Status.UNREADABLE, str(error))
     except OSError as error:
         score = Score.abstain(Status.UNREADABLE, f"it cannot be read: {error.strerror or error}")
     except MediaError as error:
@@ -163,7 +171,7 @@ def reusable(output: Path, files: Sequence[Path], model_sha256: str) -> dict[str
         try:
             if sha256_of(file) == line["sha256"]:
                 found[str(file)] = line
-        except OSError:
+        except ProvenanceError:
             continue
     return found
 

@@ -46,6 +46,8 @@ from media.clip import FloatArray, UInt8Array
 
 Say = Callable[[str], None]
 LABEL_ORDER = (0.0, 1.0)
+TOLERATED_FALSE_ALARMS = 0.05
+"""Share of real clips that the threshold may call synthetic on the clips it is chosen on."""
 
 
 def _silent(text: str) -> None:
@@ -402,37 +404,69 @@ def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most:
     ]
 
 
-def describe(network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int) -> Description:
-    """Fit motion branch, fusion, calibration and threshold on training people; the held-out ones calibrate."""
-    teach = evidence_of(network, split.teach, recipe.size)
+def unseen_by_network(split: Split, recipe: TrainRecipe) -> tuple[Prepared, ...]:
+    """Samples that may calibrate: the held-out ones; all of them when only pseudo-forgeries taught the network.
+
+    Then no synthetic clip was ever seen, and a real one was seen as often beside its own forgery as for itself.
+    """
+    return split.check if recipe.synthetic_share > 0 else split.teach + split.check
+
+
+def picture_logits(network: FrameNet, samples: Sequence[Prepared], recipe: TrainRecipe, seed: int) -> list[list[float]]:
+    """Logits of single real pictures, and of pseudo-forgeries of them: what calibrates answers on pictures."""
+    rng = np.random.default_rng(seed)
+    real: list[float] = []
+    forged: list[float] = []
+    for s in samples:
+        for n in spread_indices(len(s.face.crops), 3):
+            crop = s.face.crops[n]
+            treatment = Treatment.draw(rng, recipe.sides)
+            pair = [crop, forge(crop, s.face.landmarks[n], rng, recipe.blend_share)]
+            batch = to_batch([network_crop(treatment.apply(c, crop.shape[0]), recipe.size) for c in pair])
+            with torch.inference_mode():
+                a, b = network(batch).double().tolist()
+            real.append(a)
+            forged.append(b)
+    return [real, forged]
+
+
+def describe(
+    network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int, name: str = "", version: str = "1"
+) -> Description:
+    """Fit motion branch, fusion, calibration and threshold on training people (rule 1 of the module)."""
+    network = network.cpu().eval()
     check = evidence_of(network, split.check, recipe.size)
-    moving = [c for c in teach + check if len(c.windows)]
+    clips = evidence_of(network, unseen_by_network(split, recipe), recipe.size)
+    moving = [c for c in clips if len(c.windows)]
     temporal = fit_temporal(moving) if recipe.temporal else TemporalModel()
-    fusion = fit_fusion(check, temporal)
-    labels = [c.synthetic for c in check]
-    both = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows)) for c in check]
-    alone = [fusion.logit(fusion.pooled(c.logits), float("nan")) for c in check]
-    one_label = len(set(labels)) < 2
-    calibration = Calibration() if one_label else fit_calibration(labels, both)
-    picture = Calibration() if one_label else fit_calibration(labels, alone)
-    probabilities = calibration.probabilities(both)
-    threshold = 0.5 if all(labels) else threshold_for_false_alarms(labels, probabilities, 0.05)
+    fusion = fit_fusion(check if any(not c.synthetic for c in check) else clips)
+    labels = [c.synthetic for c in clips]
+    logits = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows)) for c in clips]
+    calibration, threshold = Calibration(), 0.5
+    if len(set(labels)) == 2:
+        calibration = fit_calibration(labels, logits)
+        threshold = threshold_for_false_alarms(labels, calibration.probabilities(logits), TOLERATED_FALSE_ALARMS)
+    real = [s for s in split.check if not s.synthetic] or [s for s in split.teach if not s.synthetic]
+    pictures = picture_logits(network, real, recipe, seed)
+    alone = [fusion.logit(value, float("nan")) for side in pictures for value in side]
+    truth = [False] * len(pictures[0]) + [True] * len(pictures[1])
     detail = [detail_of(s.face.crops, recipe.size) for s in split.teach + split.check]
     figures = {
         "steps": progress.best_step,
         "held_out_makers": list(split.held_out_makers),
-        "held_out_auc_frames": None if one_label else round(roc_auc(labels, alone), 4),
-        "held_out_auc": None if one_label else round(roc_auc(labels, both), 4),
-        "held_out_samples": len(check),
-        "teaching_samples": len(teach),
+        "teaching_samples": len(split.teach),
+        "calibrating_samples": len(clips),
+        "calibrating_auc": _rounded(labels, logits),
+        "calibrating_auc_frames": _rounded(labels, [fusion.pooled(c.logits) for c in clips]),
+        "picture_auc_pseudo": _rounded(truth, alone),
     }
     return Description(
-        name=recipe.name,
-        version="1",
+        name=name or recipe.name,
+        version=version,
         size=recipe.size,
         threshold=float(np.clip(threshold, 0.01, 0.99)),
         calibration=calibration,
-        picture_calibration=picture,
+        picture_calibration=fit_calibration(truth, alone),
         temporal=temporal,
         fusion=fusion,
         min_detail=float(0.5 * min(detail)),
@@ -440,6 +474,10 @@ def describe(network: FrameNet, split: Split, recipe: TrainRecipe, progress: Pro
         figures=figures,
         weights_sha256="",
     )
+
+
+def _rounded(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
+    return round(roc_auc(labels, scores), 4) if len(set(labels)) == 2 else None
 
 
 __all__ = ["FrameDetector", "Fusion", "Prepared", "Split", "evidence_of", "split_for_training", "train"]

@@ -147,7 +147,7 @@ def dataset(
         for warning in report.warnings:
             console.print(f"note: {warning}")
         for name, reason in report.skipped_inputs.items():
-            console.print(f"left out {name}: {reason}", soft_wrap=True, markup=False)
+            console.print(f"left out {name}: {reason}")
         console.print(
             f"{report.clips} clips in {out} ({report.made} made now), signed: {report.standing}", markup=False
         )
@@ -178,12 +178,12 @@ def _one_line_errors() -> Iterator[Console]:
     from media.clip import MediaError
     from provenance.errors import ProvenanceError
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     try:
         yield console
     except (ForgeError, MediaError, ProvenanceError, ValueError, OSError, MemoryError) as error:
         line = " ".join(str(error).split()) or f"out of resources ({type(error).__name__})"
-        console.print(f"error: {line}", markup=False)
+        console.print(f"error: {line}")
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         console.print("interrupted; nothing half-made was left")

@@ -9,7 +9,7 @@ Rules:
 2. What is made is planned before (`forge.plan`); ids are digests of inputs, so the same command makes the same clips.
 3. A clip is done when its record stands in `records/`; whatever else a killed run left behind is swept away at the next
    start, and the same command goes on where it stopped.
-4. The same folder is only continued with the same recipe, seed, method and material; `limit` may grow.
+4. The same folder is only continued with the same recipe, seed, method, material and version; `limit` may grow.
 5. One run at a time works on a folder, and no process of a dead run writes into it any more.
 6. `catalog.jsonl` is built from the records, and everything is signed at the end (`dataset.intoto.dsse.json`).
 """
@@ -271,6 +271,8 @@ def _without_doubles(materials: list[Material]) -> list[Material]:
 
 def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
     """What must be the same when a dataset is continued (rule 4)."""
+    from provenance.record import installed_version
+
     recipe = {name: value for name, value in request.recipe.to_json().items() if name != "clips"}
     used = sorted((m.role.value, m.sha256, m.person, m.source, m.split or "", str(m.declaration)) for m in materials)
     return {
@@ -278,6 +280,7 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
         "seed": request.seed,
         "method": request.maker.name,
         "model": request.maker.fingerprint(),
+        "version": installed_version(),
         "material": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
     }
 

@@ -151,6 +151,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         ForgeError: when the file cannot be read.
     """
+    check_regular(path, "a file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,8 +25,8 @@ and in `provenance.trust`, those about writing in `provenance.signing`.
 11. An exception in a signing callback comes out as "signature invalid": the real one is kept and raised.
 12. Invalid / Valid / Trusted is not our answer yet: a Valid file may come from anybody, and no manifest at all is an
     exception.
-13. The library cannot parse a damaged file, signed or not. Only a trace of a manifest in it makes that BROKEN: what was
-    never signed cannot be broken.
+13. The library cannot parse a damaged file, signed or not. That is BROKEN only where a trace of a manifest is left, the
+    part that would hold it is missing, or the file is built to hide it: what was never signed cannot be broken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from provenance.errors import ProvenanceError as ProvenanceError
 from provenance.files import refuse_holes, sha256_of_stream, state_of
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
 from provenance.record import Record
-from provenance.traces import holds_manifest
+from provenance.traces import MANIFEST_LAST, holds_manifest, lacks_its_end
 from provenance.trust import DEVELOPMENT_MARK, DEVELOPMENT_URI, EXTENDED_KEY_USAGES, TrustAnchors
 
 DEEPEST_CHAIN: Final = 32
@@ -242,8 +242,20 @@ def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors, with_dige
     stream.seek(0)
     store = _manifest_store(stream, mime, trust)
     if store.fault is not None:
-        store = replace(store, has_trace=holds_manifest(stream))
+        store = replace(store, suspicion=_suspicion(stream, mime, store.fault))
     return _judge(path, digest, mime, store, trust)
+
+
+def _suspicion(stream: BinaryIO, mime: str, fault: str) -> str | None:
+    """Why a file that cannot be parsed may have been signed (rule 13); None for one that never was."""
+    if holds_manifest(stream):
+        return "the file, or the credential in it, is damaged and cannot be read, so nothing in it can be believed"
+    if mime in MANIFEST_LAST and lacks_its_end(stream):
+        return "the file lacks its end, where its credential would be, so nothing can be checked"
+    if "nested" in fault:
+        # The library's word; it is pinned (rule 1). No camera or editor nests boxes that deep.
+        return "the file is built so that a reader gives up before it finds a credential, so nothing can be checked"
+    return None
 
 
 def strict_settings(trust: TrustAnchors) -> dict[str, object]:
@@ -291,8 +303,8 @@ class _Store:
     report: Mapping[str, Any] | None = None
     fault: str | None = None
     """The library's error, when the credential or the file cannot be parsed."""
-    has_trace: bool = False
-    """Whether there is a trace of a manifest in a file that cannot be parsed (rule 13)."""
+    suspicion: str | None = None
+    """Why a file that cannot be parsed may have been signed (rule 13), in a sentence."""
     remote: str | None = None
     """Where the credential is said to be, when the file only points to it."""
 
@@ -323,18 +335,14 @@ def _judge(path: Path, digest: str, mime: str, store: _Store, trust: TrustAnchor
     """From what the library found to an answer of ours."""
     if store.report is not None:
         return _judge_report(path, digest, mime, store.report, trust)
-    if store.fault is not None and store.has_trace:
-        reasons = (
-            "the file, or the credential in it, is damaged and cannot be read, so nothing in it can be believed",
-            f"the reader said: {store.fault}",
-        )
+    if store.fault is not None and store.suspicion is not None:
         return Credential(
             file=str(path),
             sha256=digest,
             standing=Standing.BROKEN,
             format=mime,
             validation_codes=("general.error",),
-            reasons=reasons,
+            reasons=(store.suspicion, f"the reader said: {store.fault}"),
             explanations={"general.error": store.fault},
         )
     why = ["it never had any, or they were stripped; this says nothing either way"]

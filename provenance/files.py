@@ -75,13 +75,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same folder, from where a finished file is renamed to `path` in one step."""
+    # A name may be as long as the file system allows: only its beginning is taken over.
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it appears complete, or not at all.
 
     Raises:
         ProvenanceError: when it cannot be written; nothing is left behind then.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as stream:
             stream.write(content)

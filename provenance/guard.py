@@ -20,6 +20,8 @@ from provenance.trust import TrustAnchors
 
 MEMORY_BYTES: Final = 4 << 30
 """Address space of the reading process, beside what the file itself may need."""
+MOST_HELD_BYTES: Final = 4 << 30
+"""Larger files are never held in memory: only the formats that cannot grow beyond this are read whole."""
 SECONDS: Final = 60.0
 """Time for a small file."""
 SECONDS_PER_GIGABYTE: Final = 30.0
@@ -62,7 +64,7 @@ def _read_and_exit(path: Path, trust: TrustAnchors, sending: int, size: int) -> 
     try:
         import resource
 
-        ceiling = MEMORY_BYTES + 3 * size
+        ceiling = MEMORY_BYTES + 3 * min(size, MOST_HELD_BYTES)
         resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # What a dying parser prints is no answer for the user.

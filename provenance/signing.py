@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from provenance.attestation import verify_catalog as verify_catalog
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, Claim
 from provenance.credential import Credential, Standing, read_credential, standing_of, strict_settings
 from provenance.errors import ProvenanceError
-from provenance.files import sha256_of, sync_folder
+from provenance.files import sha256_of, sync_folder, temporary_beside
 from provenance.formats import SIGNABLE, SNIFF_BYTES, SUFFIXES, sniff_format, spoken
 from provenance.identity import Notify, SigningIdentity
 from provenance.identity import development_identity as development_identity
@@ -76,7 +75,7 @@ def sign_file(
     parent = _parent_of(source, claim, trust, over_broken)
     parts = _parts(claim, parent)
     definition = _definition(claim, parts, destination, is_edit=parent is not None)
-    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(6)}.part")
+    temporary = temporary_beside(destination)
     try:
         _sign_into(temporary, source, mime, definition, parts, identity, trust)
         credential = _verified(temporary, destination, trust)

@@ -33,11 +33,19 @@ _LARGEST_PEM_BYTES: Final = 16 * 1024 * 1024
 
 
 def identity_folder() -> Path:
-    """Where this user's development identity lives: `$XDG_CONFIG_HOME/countermark/identity` or `~/.config/...`."""
+    """Where this user's development identity lives: `$XDG_CONFIG_HOME/countermark/identity` or `~/.config/...`.
+
+    Raises:
+        ProvenanceError: for a user without a home folder.
+    """
     configured = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG rules say that a relative path is to be ignored.
-    root = Path(configured) if Path(configured).is_absolute() else Path.home() / ".config"
-    return root / "countermark" / "identity"
+    if Path(configured).is_absolute():
+        return Path(configured) / "countermark" / "identity"
+    try:
+        return Path.home() / ".config" / "countermark" / "identity"
+    except RuntimeError as error:
+        raise ProvenanceError("this user has no home folder; set HOME, or name the files to use") from error
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ class TrustAnchors:
             ProvenanceError: for a file that cannot be read or holds no certificate authority.
         """
         lists = []
-        development = identity_folder() / "root.pem"
-        if development.is_file():
+        development = _development_root()
+        if development is not None:
             pem = _authorities(development)
             lists.append(TrustList("development identity of this machine", DEVELOPMENT_URI, pem))
         for purpose, paths in (("manifest", extra), ("tsa", time_stamps)):
@@ -129,6 +137,19 @@ class TrustAnchors:
     def manifest_list(self, uri: str | None) -> TrustList | None:
         """The list of credential signers with this URI; None for an unknown one and for a list of another purpose."""
         return next((entry for entry in self.lists if entry.uri == uri and entry.purpose == "manifest"), None)
+
+
+def _development_root() -> Path | None:
+    """Root of this machine's development identity; None where there is none, or no place for one."""
+    try:
+        root = identity_folder() / "root.pem"
+        return root if root.is_file() else None
+    except ProvenanceError:
+        return None
+    except OSError as error:
+        raise ProvenanceError(
+            f"cannot look for the development identity: {error.strerror or error}: {error.filename}"
+        ) from error
 
 
 def _authorities(path: Path) -> str:

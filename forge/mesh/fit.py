@@ -33,6 +33,10 @@ LOWER_INNER, UPPER_INNER = LIPS_INNER[1:10], LIPS_INNER[:10:-1]
 STEADY = (10, 338, 297, 332, 284, 251, 389, 356, 127, 162, 21, 54, 103, 67, 109, 33, 133, 362, 263, 168, 6, 197, 195, 5,
           4, 1, 98, 327, 234, 454, 93, 323, 151, 9, 8)  # fmt: skip
 """Landmarks that hardly move with the expression: forehead, eye corners, nose, cheekbones."""
+GAINS: Mapping[str, float] = {
+    "jawOpen": 1.2, "mouthClose": 1.2, "mouthPucker": 1.25, "mouthFunnel": 1.25, "browInnerUp": 1.3,
+}  # fmt: skip
+"""The rig's actions are made so much larger: without it the landmarker reads less off a face than was asked of it."""
 REMOVED: Mapping[str, float] = {
     "mouthSmileLeft": 0.65, "mouthSmileRight": 0.65, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5, "jawOpen": 1.0,
     "mouthPucker": 0.35, "mouthFunnel": 0.5, "mouthLeft": 0.5, "mouthRight": 0.5, "jawLeft": 0.5, "jawRight": 0.5,
@@ -116,7 +120,8 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
     source = np.asarray(landmarks, np.float64)
     scale, turn, shift = similarity(rig.neutral[list(STEADY)], source[list(STEADY)])
     source[:, 2] = gentle_depth(source)
-    actions = rig.basis @ turn.T * scale
+    gains = np.array([GAINS.get(name, 1.0) for name in BLENDSHAPE_NAMES])[:, None, None]
+    actions = gains * (rig.basis @ turn.T * scale)
     rest = source.copy()
     for name, share in REMOVED.items():
         value = float(measured.get(name, 0.0))
@@ -132,8 +137,10 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
     )
     for name, ring in (("eyeBlinkRight", RIGHT_EYE), ("eyeBlinkLeft", LEFT_EYE)):
         actions[BLENDSHAPE_NAMES.index(name)] = blink_action(rest, ring, links)
-    anchors, anchor_actions = place_anchors(rig, rest, actions, scale, turn, shift)
-    return Head(scale, turn, shift, source, rest, actions, anchors, anchor_actions, seal, (eyes_open[0], eyes_open[1]))
+    anchors, anchor_actions = place_anchors(rig, rest, scale, turn, shift)
+    return Head(
+        scale, turn, shift, source, rest, actions, anchors, gains * anchor_actions, seal, (eyes_open[0], eyes_open[1])
+    )
 
 
 def similarity(model: Array, picture: Array) -> tuple[float, Array, Array]:
@@ -240,9 +247,7 @@ def blink_action(rest: Array, ring: Sequence[int], links: csr_matrix) -> Array:
     return spread(links, [*lower, *upper, *creases, ring[0], ring[8]], values, decay=0.6)
 
 
-def place_anchors(
-    rig: Rig, rest: Array, actions: Array, scale: float, turn: Array, shift: Array
-) -> tuple[Array, Array]:
+def place_anchors(rig: Rig, rest: Array, scale: float, turn: Array, shift: Array) -> tuple[Array, Array]:
     """Teeth and tongue behind this face's own lips, eyeballs behind its own lids; (5, 3) and (52, 5, 3)."""
     lips = [*LOWER_INNER, *UPPER_INNER]
     offset = np.stack(

@@ -135,11 +135,12 @@ def own_teeth(image: FloatArray, head: Head) -> Layer | None:
     # gaps between teeth are closed over, the seam of lip and shadow around the row is left out
     wide = max(3, round(0.05 * head.scale)) | 1
     row = cv2.morphologyEx((white & (inside > 0.5)).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((wide, wide), np.uint8))
-    row = cv2.morphologyEx(row, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    row = cv2.morphologyEx(row, cv2.MORPH_OPEN, np.ones((wide, wide), np.uint8))
     thin = cv2.erode(inside * row, np.ones((3, 3), np.uint8))
     cover = np.clip(cv2.GaussianBlur(thin, (0, 0), 0.8) * 1.6 - 0.3, 0, 1)
-    if (cover > 0.9).sum() < 12:  # too few pixels to tell their colour
-        return None
+    solid = (cover > 0.9).sum(axis=0)
+    if solid.sum() < 12 or np.median(solid[solid > 0]) < 0.05 * head.scale or (solid > 0).sum() < 0.28 * head.scale:
+        return None  # a strip too thin to be moved about without looking broken
     lips_at = head.source[[*LOWER_INNER, *UPPER_INNER]].mean(axis=0)
     forward = head.turn[:, 2]
     slope = -forward[:2] / max(float(forward[2]), 0.3)  # a card that faces where the head faces
@@ -171,6 +172,12 @@ def tooth_colour(image: FloatArray, head: Head) -> FloatArray:
     white = eyes[grey >= np.quantile(grey, 0.7)].mean(axis=0)
     cheeks = head.source[[50, 280, 205, 425], :2]
     skin = region_colours(image, cheeks).mean(axis=0)
+    gap = (head.source[list(LOWER_INNER)] - head.source[list(UPPER_INNER)]) @ head.turn[:, 1]
+    if gap.max() > 0.03 * head.scale:  # what shines between parted lips are teeth
+        inside = region_colours(image, outline_of(head.source, LIPS_INNER))
+        shine = inside[inside.mean(axis=1) >= np.quantile(inside.mean(axis=1), 0.75)].mean(axis=0)
+        if shine.mean() > white.mean() and shine[0] < 1.25 * shine[1:].mean():
+            white = shine
     level = float(np.clip(white.mean() * 1.1, 1.0 * skin.mean(), 222.0))
     tint = white / max(float(white.mean()), 1.0)
     ivory = np.array([1.04, 1.0, 0.93])

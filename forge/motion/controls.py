@@ -32,7 +32,7 @@ EMOTIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
             "browInnerUp": 0.65,
             "mouthShrugLower": 0.25,
         },
-        "angry": _both(browDown=0.75, noseSneer=0.30, eyeSquint=0.30, mouthPress=0.20, mouthFrown=0.20),
+        "angry": _both(browDown=0.95, noseSneer=0.40, eyeSquint=0.30, mouthPress=0.20, mouthFrown=0.35),
         "surprised": {**_both(browOuterUp=0.70, eyeWide=0.55), "browInnerUp": 0.65, "jawOpen": 0.12},
         "disgusted": {
             **_both(noseSneer=0.70, browDown=0.45, cheekSquint=0.35, mouthUpperUp=0.25, mouthFrown=0.25),

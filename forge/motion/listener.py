@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
+from scipy.ndimage import maximum_filter1d
 
 from forge.motion.hearing import BANDS, Heard
-from forge.motion.visemes import VISEMES
+from forge.motion.visemes import SILENCE, VISEMES
 
 FloatArray = NDArray[np.float32]
 
@@ -34,6 +35,7 @@ REACH = ENTRY_TAPS // 2 + sum(DILATIONS)
 """Frames that a chance depends on, to each side."""
 CHUNK = 3000
 EPSILON = 1e-5
+QUIET_FRAMES, QUIET_DB = 15, -42.0
 WEIGHTS = "assets/listener.safetensors"
 
 
@@ -80,7 +82,7 @@ class Listener:
             raise ValueError(f"the listener's weights cannot be read: {error}") from error
 
     def logits(self, bands: FloatArray) -> FloatArray:
-        """(T, V) from (T, 80), in chunks of half a minute that overlap by the network's reach: any length in bounded memory."""
+        """(T, V) from (T, 80), by half minutes that overlap by the network's reach: any length in bounded memory."""
         out = np.empty((bands.shape[0], len(VISEMES)), np.float32)
         for start in range(0, bands.shape[0], CHUNK):
             first, last = max(0, start - REACH), min(bands.shape[0], start + CHUNK + REACH)
@@ -129,4 +131,9 @@ def viseme_chances(heard: Heard, listener: Listener | None = None) -> FloatArray
     """(T, V) chance of each viseme at each hearing frame; columns as `VISEMES`."""
     logits = (listener or shipped_listener()).logits(heard.bands)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
+    chance = shifted / shifted.sum(axis=1, keepdims=True)
+    # where nothing was to be heard for a while nobody speaks; shorter gaps may be a closure
+    nearby_db = maximum_filter1d(heard.level_db, 2 * QUIET_FRAMES + 1, mode="nearest")
+    chance *= np.clip((nearby_db - QUIET_DB) / 6.0, 0.0, 1.0)[:, None]
+    chance[:, SILENCE] += 1.0 - chance.sum(axis=1)
+    return np.asarray(chance, np.float32)

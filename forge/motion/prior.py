@@ -1,5 +1,10 @@
 """What a living face does besides speaking: blinks, looks, sways, raises its brows. Drawn from a seed, fixed in time.
 
+Numbers measured with a face tracker on the 41 real clips with sound of the development data (4 to 6 s, 25 frames a
+second): 25 blinks a minute on average, median 20; lids close in 2 frames and open in 3 to 4; head turns by .27
+degrees a frame (mean of yaw, pitch and roll after a moving average over 5 frames, median .22); lip aperture over
+outer-eye distance has a deviation of .052.
+
 Axes: F moments in time (any spacing), P = 6 pose features.
 
 Every draw belongs to a place in absolute time, never to a frame number: another frame rate samples the same movement,
@@ -153,11 +158,15 @@ def looks(seed: int, seconds: Double) -> tuple[Double, Double, list[float]]:
 
 
 HEAD_SWAY: tuple[tuple[float, tuple[float, float, float]], ...] = (
-    (2.2, (2.2, 1.4, 1.1)),
-    (0.7, (2.1, 1.8, 1.1)),
-    (0.3, (0.66, 0.78, 0.38)),
+    (2.2, (1.5, 1.1, 0.9)),
+    (0.5, (2.7, 2.5, 1.4)),
+    (0.25, (1.35, 1.5, 0.75)),
 )
-"""Octaves of head rotation: seconds between knots, standard deviation of (yaw, pitch, roll) in degrees."""
+"""Octaves of head rotation: seconds between knots, standard deviation of (yaw, pitch, roll) in degrees.
+
+Fitted to the root mean square change of real talkers over 8, 25 and 75 frames at 25 a second: (2.3, 2.3, 1.4), (3.2,
+3.2, 1.6), (3.2, 3.1, 1.9) degrees; over fewer frames a tracker's own jitter hides the truth.
+"""
 
 SHIFT_SWAY: tuple[tuple[float, tuple[float, float, float]], ...] = (
     (3.0, (0.035, 0.020, 0.012)),
@@ -165,7 +174,7 @@ SHIFT_SWAY: tuple[tuple[float, tuple[float, float, float]], ...] = (
 )
 """The same for shift_x, shift_y (outer-eye distances) and log_scale."""
 
-NOD_DEGREES, NOD_SECONDS = 1.6, 0.16
+NOD_DEGREES, NOD_SECONDS = 2.4, 0.16
 
 
 def head_pose(seed: int, seconds: Double, talk: Talk, scale: float) -> Double:
@@ -213,16 +222,17 @@ def brows(seed: int, seconds: Double, talk: Talk) -> tuple[Double, Double]:
     return np.clip(inner, 0.0, 1.0), np.clip(outer, 0.0, 1.0)
 
 
-EFFORT_SPREAD, EFFORT_KNOT_SECONDS = 0.42, 0.35
+EFFORT_MEAN, EFFORT_SPREAD, EFFORT_KNOT_SECONDS = 1.1, 0.36, 0.35
 
 
 def speaking_effort(seed: int, seconds: Double) -> Double:
     """(F,) how wide this speaker opens the mouth, about 1: a speaker's whim from word to word, not the loudness.
 
-    A jaw tied to the loudness looks like a puppet: in real clips lip aperture and speech envelope correlate by .26 only.
+    A jaw tied to the loudness looks like a puppet: in real clips lip aperture and speech envelope correlate by .26
+    only.
     """
     whim = smooth_noise(Stream(seed, 60), seconds, EFFORT_KNOT_SECONDS)
-    return np.asarray(np.exp(EFFORT_SPREAD * whim - EFFORT_SPREAD**2 / 2))
+    return np.asarray(EFFORT_MEAN * np.exp(EFFORT_SPREAD * whim - EFFORT_SPREAD**2 / 2))
 
 
 BREATH_JAW, BREATH_SECONDS = 0.23, 0.45

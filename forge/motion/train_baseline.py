@@ -88,18 +88,17 @@ class Network(nn.Module):
                 tensor.copy_(torch.from_numpy(listener.tensors[name]))
 
     def _named(self) -> dict[str, Tensor]:
-        """Views of the parameters, axes in the listener's order."""
-        named: dict[str, Tensor] = {
-            "entry.weight": self.entry.weight.permute(2, 1, 0),
-            "exit.weight": self.exit.weight.permute(2, 1, 0),
-        }
-        for i, (norm, wide, point) in enumerate(zip(self.norms, self.wides, self.points, strict=True)):
-            named |= {f"block{i}.scale": norm.weight, f"block{i}.shift": norm.bias}
-            named |= {f"block{i}.wide.weight": wide.weight.permute(2, 1, 0), f"block{i}.wide.bias": wide.bias}
-            named |= {f"block{i}.point.weight": point.weight.permute(2, 1, 0), f"block{i}.point.bias": point.bias}
-        named |= {"entry.bias": self.entry.bias, "exit.bias": self.exit.bias}
-        named |= {"exit.scale": self.exit_norm.weight, "exit.shift": self.exit_norm.bias}
-        return named
+        """Views of the parameters under the listener's names, convolutions with axes (taps, in, out)."""
+        own: dict[str, Tensor] = dict(self.named_parameters())
+        layers = {"entry": "entry", "exit": "exit"}
+        norms = {"exit": "exit_norm"}
+        for i in range(len(DILATIONS)):
+            layers |= {f"block{i}.wide": f"wides.{i}", f"block{i}.point": f"points.{i}"}
+            norms[f"block{i}"] = f"norms.{i}"
+        named = {f"{name}.weight": own[f"{layer}.weight"].permute(2, 1, 0) for name, layer in layers.items()}
+        named |= {f"{name}.bias": own[f"{layer}.bias"] for name, layer in layers.items()}
+        named |= {f"{name}.scale": own[f"{norm}.weight"] for name, norm in norms.items()}
+        return named | {f"{name}.shift": own[f"{norm}.bias"] for name, norm in norms.items()}
 
 
 def labels_of(visemes: Timed, length: int, tempo: float = 1.0, delay_seconds: float = 0.0) -> NDArray[np.int64]:
@@ -128,7 +127,7 @@ def degraded(sound: FloatArray, others: Callable[[], FloatArray], random: np.ran
         noise *= np.sqrt(power / (np.square(noise).mean() + 1e-12)) * 10 ** (-random.uniform(3, 40) / 20)
         out = out + noise
     out = out * (10 ** (random.uniform(-35, -12) / 20) / np.sqrt(power))
-    return np.clip(out, -1.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(out, -1.0, 1.0), np.float32)
 
 
 def _equalised(sound: FloatArray, random: np.random.Generator) -> FloatArray:
@@ -167,7 +166,10 @@ def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
 def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list[Lesson]:
     """Each utterance heard `recipe.hearings` times: once clean, then degraded, at other tempi, with silence around."""
     random = np.random.default_rng(recipe.seed)
-    others = lambda: corpus[int(random.integers(len(corpus)))][0]  # noqa: E731
+
+    def others() -> FloatArray:
+        return corpus[int(random.integers(len(corpus)))][0]
+
     out: list[Lesson] = []
     for samples, visemes, voice in corpus:
         synthetic = voice.startswith(("flite", "espeak"))

@@ -25,7 +25,7 @@ Double = NDArray[np.float64]
 VISEMES: tuple[str, ...] = (
     "silence", "p", "f", "th", "t", "k", "ch", "s", "r", "a", "e", "i", "o", "u", "er",
 )  # fmt: skip
-"""Sounds: p (p b m), f (f v), th, t (t d n l), k (k g ng h), ch (ch j sh zh), s (s z), r, a, e, i, o, u (u w), er (schwa)."""
+"""Sounds: p (p b m), f (f v), th, t (t d n l), k (k g ng h), ch (ch j sh zh), s (s z), r, a, e, i, o, u (u w), er."""
 
 SILENCE, CLOSED, LIP_TEETH = VISEMES.index("silence"), VISEMES.index("p"), VISEMES.index("f")
 

@@ -12,11 +12,11 @@ from PIL import Image, PngImagePlugin
 from detect.check import check_file
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
 from detect.evidence import evidence_pictures, most_suspicious_second
-from detect.forensics import file_facts, holds_manifest, in_bytes, metadata_marks
+from detect.forensics import file_facts, in_bytes, metadata_marks
 from detect.verdict import Finding
 from media.clip import Clip
 from provenance.claims import Claim, SourceType
-from provenance.credential import Standing, read_credential
+from provenance.credential import read_credential
 from provenance.signing import sign_file
 from provenance.trust import TrustAnchors
 
@@ -108,7 +108,7 @@ def test_a_file_that_nobody_can_read_is_one_line(plain: Path, tmp_path: Path) ->
 
 def test_a_damaged_file_that_was_never_signed_is_not_called_broken(plain: Path) -> None:
     plain.write_bytes(plain.read_bytes() + b"\xff\xff\xff\xffjunk" * 9)
-    assert read_credential(plain).standing is Standing.BROKEN  # the reader cannot parse it
+    assert "the reader said" in read_credential(plain).reasons[1]  # it could not parse the file
     report = check_file(plain, Fixed(HARMLESS))
     assert report.verdict.finding is Finding.NO_SIGN_OF_SYNTHESIS
     assert report.to_json()["credential"]["standing"] == "absent"
@@ -117,14 +117,6 @@ def test_a_damaged_file_that_was_never_signed_is_not_called_broken(plain: Path) 
 def test_a_damaged_file_with_a_trace_of_a_credential_is_called_broken(declared: Path) -> None:
     declared.write_bytes(declared.read_bytes() + b"\xff\xff\xff\xffjunk" * 9)
     assert check_file(declared, Fixed(HARMLESS)).verdict.finding is Finding.CREDENTIAL_BROKEN
-
-
-@pytest.mark.parametrize("before", [0, (1 << 20) - 3, (1 << 20) - 8, 3 << 20])
-def test_the_trace_of_a_manifest_is_found_wherever_it_lies(before: int, tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * before + b"jumdc2pa" + b"y" * 100)
-    assert holds_manifest(tmp_path / "a")
-    (tmp_path / "a").write_bytes(b"x" * before + b"jumdc2xa" + b"y" * 100)
-    assert not holds_manifest(tmp_path / "a")
 
 
 def test_credentials_come_before_pixels(plain: Path) -> None:

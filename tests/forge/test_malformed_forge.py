@@ -282,3 +282,28 @@ def test_a_broken_table_is_refused(tmp_path: Path, role: str, table: bytes) -> N
     (inputs / role / f"{role}.csv").write_bytes(table)
     words = ["--portraits", inputs / "portraits", "--speech", inputs / "speech", "--nonexistent", "--method", "quick"]
     assert f"{role}.csv" in refused(tmp_path, "dataset", "tiny", tmp_path / "out", *words)
+
+
+def test_a_pipe_among_the_real_videos_is_left_out_and_not_waited_for(tmp_path: Path) -> None:
+    inputs = material(tmp_path / "in", portraits=1, speech=1, real=1)
+    os.mkfifo(inputs / "real" / "pipe.mp4")
+    words = [
+        "--portraits",
+        inputs / "portraits",
+        "--speech",
+        inputs / "speech",
+        "--real",
+        inputs / "real",
+        "--limit",
+        1,
+    ]
+    words += ["--nonexistent", "--method", "quick"]
+    result = CliRunner().invoke(app, [str(word) for word in ["dataset", "tiny", tmp_path / "out", *words]])
+    assert result.exit_code == 0 and "pipe.mp4" in result.stderr and "no regular file" in result.stderr
+
+
+def test_a_file_name_with_brackets_and_colons_is_told_as_it_is(tmp_path: Path) -> None:
+    portrait = written(tmp_path / "[bold]p:smile:.png", b"text")
+    speech = write_wav(tmp_path / "s.wav", tone(0.5))
+    words = [portrait, speech, "-o", tmp_path / "o.mp4", "--nonexistent", "--method", "quick"]
+    assert "[bold]p:smile:.png" in refused(tmp_path, "animate", *words)

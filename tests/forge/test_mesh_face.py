@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forge.mesh.curves import fill_from, outline_of, soft_mask, through
-from forge.mesh.face import MeshFace, frame_square
+from forge.mesh.face import MeshFace, cut_square, frame_square
 from forge.mesh.rig import load_rig
 from forge.mesh.warp import RigidPose, flow
 from forge.motion.features import Motion
@@ -251,3 +251,17 @@ def test_what_is_asked_of_a_real_portrait_is_what_the_tracker_sees(data_pack: Pa
         assert neutral.blendshapes[blink] < 0.25 and shut.blendshapes[blink] > 0.45
         assert 7.5 < head_angles(yaw.pose)[0] - head_angles(neutral.pose)[0] < 12
         assert 7 < head_angles(roll.pose)[2] - head_angles(neutral.pose)[2] < 9
+
+
+def test_a_face_that_fills_its_picture_gets_room_to_move_in() -> None:
+    landmarks = (landmarks_of(110.0) - np.array([36.0, 20.0, 0.0])).astype(
+        np.float32
+    )  # reaches out of 184 x 210 pixels
+    x0, y0, side = frame_square(landmarks, 184, 210, 256)
+    assert x0 < landmarks[:468, 0].min() and y0 < landmarks[:468, 1].min()
+    assert x0 + side > landmarks[:468, 0].max() and y0 + side > landmarks[:468, 1].max()
+    picture = np.random.default_rng(0).integers(0, 255, (210, 184, 3), np.uint8)
+    frame = cut_square(picture, -30, -20, 250, 250)
+    assert frame.shape == (250, 250, 3)
+    assert np.abs(frame[40:200, 50:190].astype(int) - picture[20:180, 20:160]).max() <= 1
+    assert frame[:4].std() < 40  # beyond the border: out of focus

@@ -35,6 +35,15 @@ def test_chances_sum_to_one() -> None:
     assert np.allclose(chance.sum(axis=1), 1.0, atol=1e-5)
 
 
+def test_nobody_speaks_where_nothing_is_heard_for_a_while_but_a_short_gap_may_be_a_closure() -> None:
+    level = np.zeros(200, np.float32)
+    level[40:48] = level[100:160] = -60.0
+    heard = Heard(np.random.default_rng(1).standard_normal((200, 80)).astype(np.float32), level)
+    silence = viseme_chances(heard, random_listener())[:, VISEMES.index("silence")]
+    assert silence[130] == pytest.approx(1.0, abs=1e-5)
+    assert silence[44] < 0.9
+
+
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match="not the listener's weights"):
         Listener({"entry.weight": np.zeros((5, 80, 12), np.float32)})

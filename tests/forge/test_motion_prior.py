@@ -78,10 +78,10 @@ def test_a_talking_head_moves_as_much_as_real_ones_and_a_silent_one_less_but_nev
     speeds = {}
     for name, talk in (("still", STILL), ("lively", LIVELY)):
         pose = np.concatenate([prior.head_pose(seed, seconds, talk, 1.0)[:, :3] for seed in range(3)])
-        speeds[name] = np.linalg.norm(np.diff(pose, axis=0), axis=1).mean()
+        speeds[name] = np.abs(np.diff(pose, axis=0)).mean()
         assert np.abs(pose).max() < 15.0
-    assert 0.15 < speeds["lively"] < 0.5
-    assert 0.03 < speeds["still"] < speeds["lively"]
+    assert 0.18 < speeds["lively"] < 0.4, "degrees a frame, mean of yaw, pitch and roll; real talkers .27"
+    assert 0.02 < speeds["still"] < speeds["lively"]
 
 
 def test_head_motion_does_not_loop() -> None:
@@ -111,5 +111,5 @@ def test_a_breath_opens_the_mouth_before_a_phrase() -> None:
 
 def test_effort_is_about_one_and_changes_from_word_to_word() -> None:
     effort = prior.speaking_effort(1, moments(400.0))
-    assert effort.mean() == pytest.approx(1.0, abs=0.1)
+    assert effort.mean() == pytest.approx(prior.EFFORT_MEAN, abs=0.1)
     assert 0.2 < effort.std() < 0.6 and effort.min() > 0.1
