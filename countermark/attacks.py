@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from media.video import read_clip, write_clip
 from provenance.claims import Claim, SourceType
@@ -47,7 +48,8 @@ def reencode(source: Path, target: Path) -> None:
     write_clip(read_clip(source), target, crf=28)
 
 
-def sign_as_a_stranger(source: Path, target: Path, folder: Path) -> None:
-    """Sign with an identity that nobody here trusts, made in `folder`."""
+def sign_as_a_stranger(source: Path, target: Path) -> None:
+    """Sign with an identity that nobody trusts, made for this one signature."""
     claim = Claim(source_type=SourceType.TRAINED_ALGORITHMIC_MEDIA, action="edited", title=target.name)
-    sign_file(source, target, claim, identity=create_identity(folder))
+    with TemporaryDirectory() as folder:
+        sign_file(source, target, claim, identity=create_identity(Path(folder) / "stranger"))

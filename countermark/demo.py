@@ -92,11 +92,22 @@ def run_demo(out: Path, *, clips: int = CLIPS, console: Console | None = None) -
     Raises:
         DemoError: when the folder cannot be used, or a step fails.
     """
-    steps = Steps(console or Console(stderr=True))
+    from detect.detector import DetectError
+    from forge.portrait import ForgeError
+    from media.clip import MediaError
+    from provenance.errors import ProvenanceError
+
     try:
         out.mkdir(parents=True, exist_ok=True)
+        return _run(out, clips, Steps(console or Console(stderr=True)))
     except OSError as problem:
-        raise DemoError(f"cannot make {out}: {problem.strerror}; choose another folder with --out") from problem
+        raise DemoError(f"cannot write in {out}: {problem.strerror}; choose another folder with --out") from problem
+    except (DetectError, ForgeError, MediaError, ProvenanceError) as problem:
+        raise DemoError(str(problem)) from problem
+
+
+def _run(out: Path, clips: int, steps: Steps) -> Path:
+    """The five steps."""
     with steps.step("1/5  Forge a small benchmark: portraits of nobody, synthesised speech, signed clips"):
         folder = forge_benchmark(out / "benchmark", clips, steps.console.print)
     with steps.step("2/5  Check every clip: credentials first, then the shipped detector"):
@@ -114,14 +125,10 @@ def run_demo(out: Path, *, clips: int = CLIPS, console: Console | None = None) -
 def forge_benchmark(folder: Path, clips: int, tell: Callable[[str], None]) -> Path:
     """Make the labelled, signed folder from the embedded portraits and speech."""
     from forge.dataset import Request, make_dataset
-    from forge.portrait import ForgeError
     from forge.recipes import tiny
 
     with as_file(files("countermark") / "demo_assets") as assets:
-        try:
-            make_dataset(Request(tiny(), folder, assets, assets, limit=clips, workers=2), notify=tell)
-        except ForgeError as problem:
-            raise DemoError(str(problem)) from problem
+        make_dataset(Request(tiny(), folder, assets, assets, limit=clips, workers=2), notify=tell)
     return folder
 
 
@@ -133,6 +140,7 @@ def check_all(folder: Path, out: Path) -> list[Report]:
 
     detector = load_detector()
     reports = []
+    (out / "checks").mkdir(exist_ok=True)
     for clip in sorted((folder / "clips").glob("*.mp4")):
         report = check_file(clip, detector, with_pictures=True)
         write_html(report, out / "checks" / f"{clip.stem}.html")
@@ -153,11 +161,10 @@ def tamper(clip: Path, out: Path) -> list[Treated]:
     """Do to copies of a clip what happens to files in the world, and judge each again."""
     folder = out / "tampered"
     folder.mkdir(exist_ok=True)
-    stranger = folder / f"stranger-{time.time_ns()}"
     cases: tuple[tuple[str, str, Callable[[Path], None]], ...] = (
         ("one bit of the picture data changed", "one-bit.mp4", lambda to: flip_one_bit(clip, to)),
         ("uploaded and downloaded: re-encoded, credentials stripped", "platform.mp4", lambda to: reencode(clip, to)),
-        ("signed again by a stranger", "stranger.mp4", lambda to: sign_as_a_stranger(clip, to, stranger)),
+        ("signed again by a stranger", "stranger.mp4", lambda to: sign_as_a_stranger(clip, to)),
     )
     return [treat(what, folder / name, make) for what, name, make in cases]
 

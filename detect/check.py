@@ -10,6 +10,7 @@ How the evidence is weighed is written down in `detect.verdict`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from detect.forensics import FileFacts, file_facts
 from detect.report import Report, printable
 from detect.verdict import Policy, decide
 from provenance.credential import Credential, ProvenanceError, Standing, read_credential
-from provenance.files import refuse_holes, sha256_of, state_of
+from provenance.files import open_regular, sha256_of, state_of
 from provenance.trust import TrustAnchors
 
 Progress = Callable[[str], None]
@@ -86,15 +87,16 @@ def must_be_readable(path: Path) -> tuple[int, int, int]:
     try:
         if path.is_dir():
             raise DetectError(f"{name} is a folder; name one file, or use `detect score` for a whole folder")
+        if path.is_symlink() and not path.exists():
+            raise DetectError(f"{name} is a link that leads nowhere; name the file itself")
         if not path.exists():
             raise DetectError(f"{name} does not exist; check the spelling")
         if not path.is_file():
             raise DetectError(f"{name} is not a regular file; name a video or picture")
-        status = path.stat()
-        if status.st_size == 0:
-            raise DetectError(f"{name} is empty (0 bytes); name a video or picture")
-        refuse_holes(path, status)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            if status.st_size == 0:
+                raise DetectError(f"{name} is empty (0 bytes); name a video or picture")
             file.read(1)
     except OSError as error:
         raise DetectError(f"cannot read {name}: {error.strerror or error}") from error

@@ -141,7 +141,7 @@ def score(
                     tally = score_files(files, factory, write, workers=workers, known=target.known, tell=tell)
         before = f", {tally.answered_before} of them from before" if tally.answered_before else ""
         _say(
-            f"{tally.files} files{before}; {tally.abstained} abstained"
+            f"{tally.files} {'file' if tally.files == 1 else 'files'}{before}; {tally.abstained} abstained"
             + (f"; {tally.errors} failed" if tally.errors else "")
         )
     if not tally.every_file_has_an_answer:

@@ -30,7 +30,7 @@ from detect.detector import DetectError, Detector, Score, Status
 from detect.report import printable, write_whole
 from media.clip import MediaError
 from provenance.errors import ProvenanceError
-from provenance.files import refuse_holes, sha256_of, state_of
+from provenance.files import sha256_of, state_of
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".3gp"))
 OTHER_SUFFIXES = frozenset((".wmv", ".flv", ".ogv", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
@@ -136,7 +136,6 @@ def answer(file: Path, detector: Detector) -> dict[str, Any]:
             gone = "it is not a regular file" if os.path.lexists(file) else "it does not exist any more"
             return _line(file, None, model, None, Status.UNREADABLE.value, gone)
         before = file.stat()
-        refuse_holes(file, before)
         digest = sha256_of(file)
         score = detector.score_file(file)
         if state_of(file.stat()) != state_of(before):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provenance.credential import Standing, explain
 from provenance.errors import ProvenanceError
-from provenance.files import sha256_of, write_whole
+from provenance.files import read_small, sha256_of, write_whole
 from provenance.identity import Notify, SigningIdentity, development_identity
 from provenance.record import Record, installed_version, now_utc
 from provenance.signatures import sign_bytes, signature_holds
@@ -211,11 +211,19 @@ def _files_of(folder: Path) -> list[str]:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or relative.as_posix() == STATEMENT_FILE:
             continue
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        if path.is_symlink() and not _leads_inside(path, folder):
             raise ProvenanceError(f"{path} is a link that leads out of the dataset; replace it by the file itself")
         if path.is_file():
             found.append(relative.as_posix())
     return sorted(found, key=_name_bytes)
+
+
+def _leads_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        # A link to itself leads nowhere.
+        return False
 
 
 def _digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -382,12 +390,7 @@ def _parse_envelope(path: Path) -> tuple[list[Certificate], bytes, bytes]:
     """
     from cryptography import x509
 
-    try:
-        if path.stat().st_size > _LARGEST_STATEMENT_BYTES:
-            raise ValueError("it is larger than any statement of ours")
-        envelope = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
+    envelope = json.loads(read_small(path, most_bytes=_LARGEST_STATEMENT_BYTES))
     if not isinstance(envelope, dict) or envelope.get("payloadType") != PAYLOAD_TYPE:
         raise ValueError("it is not an in-toto statement")
     signatures = envelope.get("signatures")

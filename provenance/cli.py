@@ -6,6 +6,7 @@ Answers go to stdout, talk goes to stderr. Modules are imported by the verbs, so
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ app = typer.Typer(
 
 USAGE = 2
 """Exit code when the question itself is wrong: no such file, not a media file, a bad option."""
+READER_GONE = 141
+"""Exit code when the reader of stdout has gone: what a shell gives for SIGPIPE."""
 
 
 class Action(StrEnum):
@@ -299,12 +302,29 @@ def _one_line(text: str) -> str:
 def _print(page: object) -> None:
     from rich.console import Console
 
-    # In a pipe there is no screen to fit; digests and names should stay on one line there.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(page)
+    with _answering():
+        # In a pipe there is no screen to fit; digests and names should stay on one line there.
+        Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(page)
 
 
 def _print_json(facts: object) -> None:
-    typer.echo(json.dumps(facts))
+    with _answering():
+        typer.echo(json.dumps(facts))
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Write to stdout: an answer that nobody could read must not end with the exit code of some other answer."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone, as `head` does (rich then wants to exit with 1, which means broken here); what is left in the buffer would fail again at exit.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until the process ends
+        raise typer.Exit(READER_GONE) from None
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - as above
+        _stop(f"cannot write the answer: {error.strerror or error}", USAGE)
 
 
 def _exit_code(standing: Standing) -> int:
@@ -351,14 +371,13 @@ def _ingredient(text: str, relationship: str) -> Ingredient:
 
 
 def _record(path: Path | None) -> Record | None:
+    from provenance.files import read_small
     from provenance.record import Record
 
     if path is None:
         return None
     try:
-        facts = json.loads(path.read_text())
-    except OSError as error:
-        raise ProvenanceError(f"cannot read the record {path}: {error.strerror or error}") from error
+        facts = json.loads(read_small(path))
     except ValueError as error:
         raise ProvenanceError(f"{path} is not JSON: {error}") from error
     if not isinstance(facts, dict):

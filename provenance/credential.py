@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -42,7 +41,7 @@ from typing import Any, BinaryIO, Final
 
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, SourceType
 from provenance.errors import ProvenanceError as ProvenanceError
-from provenance.files import refuse_holes, sha256_of_stream, state_of
+from provenance.files import open_regular, sha256_of_stream, state_of
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
 from provenance.record import Record
 from provenance.traces import MANIFEST_LAST, holds_manifest, lacks_its_end
@@ -211,22 +210,14 @@ def standing_of(path: Path, *, trust: TrustAnchors) -> Standing:
 
 def _read(path: Path, trust: TrustAnchors, *, with_digest: bool) -> Credential:
     try:
-        with _open(path) as stream:
-            before = os.fstat(stream.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise ProvenanceError(f"{path} is not a regular file; give a picture, video or sound file")
-            refuse_holes(path, before)
+        with open_regular(path) as stream:
+            before = state_of(os.fstat(stream.fileno()))
             credential = _read_open_file(path, stream, trust, with_digest)
-            if state_of(os.fstat(stream.fileno())) != state_of(before):
+            if state_of(os.fstat(stream.fileno())) != before:
                 raise ProvenanceError(f"{path} was changed while it was read; try again when it is finished")
             return credential
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _open(path: Path) -> BinaryIO:
-    # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
 
 
 def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors, with_digest: bool) -> Credential:

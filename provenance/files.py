@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -12,8 +14,53 @@ from provenance.errors import ProvenanceError
 
 BLOCK_BYTES: Final = 1 << 20
 
+MOST_SMALL_BYTES: Final = 16 << 20
+"""More than any key, list of certificates or record has."""
 LARGE_BYTES: Final = 4 << 30
 """From this size on a file that is mostly holes is refused."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read, without waiting for pipes and devices, which are refused.
+
+    Raises:
+        OSError: when it cannot be opened.
+        ProvenanceError: when it is no regular file, or mostly holes.
+    """
+    # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise ProvenanceError(f"{path} is not a regular file; give the file itself")
+        if _is_mostly_holes(handle, status):
+            # Four kilobytes can claim a terabyte, and hashing that takes an hour.
+            raise ProvenanceError(
+                f"{path} claims {status.st_size / 1e9:,.0f} GB, but hardly any of it is on the disk, so it is no whole "
+                "file; copy or download it again"
+            )
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_small(path: Path, *, most_bytes: int = MOST_SMALL_BYTES) -> bytes:
+    """The content of a file that is small by its nature: a key, a certificate, a record.
+
+    Raises:
+        ProvenanceError: when it cannot be read, or is too large for one.
+    """
+    try:
+        with open_regular(path) as stream:
+            content = stream.read(most_bytes + 1)
+    except OSError as error:
+        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(content) > most_bytes:
+        raise ProvenanceError(f"{path} is larger than {most_bytes >> 20} MiB; is it the right file?")
+    return content
 
 
 def sha256_of(path: Path) -> str:
@@ -23,7 +70,7 @@ def sha256_of(path: Path) -> str:
         ProvenanceError: when it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return sha256_of_stream(stream)
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
@@ -38,21 +85,20 @@ def sha256_of_stream(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def refuse_holes(path: Path, status: os.stat_result) -> None:
-    """Stop at a large file of which hardly anything is on the disk.
-
-    A file of four kilobytes can claim a terabyte, and hashing that takes an hour. File systems that do not count blocks
-    say 0, which proves nothing.
-
-    Raises:
-        ProvenanceError: for such a file.
-    """
+def _is_mostly_holes(handle: int, status: os.stat_result) -> bool:
+    """Whether a large file has hardly anything on the disk."""
     on_disk = 512 * getattr(status, "st_blocks", 0)
-    if status.st_size > LARGE_BYTES and 0 < on_disk < status.st_size // 100:
-        raise ProvenanceError(
-            f"{path} claims {status.st_size / 1e9:,.0f} GB, but hardly any of it is on the disk; "
-            "it is no whole media file: copy or download it again"
-        )
+    if status.st_size <= LARGE_BYTES:
+        return False
+    if on_disk:
+        return on_disk < status.st_size // 100
+    # Some file systems do not count blocks: 0 means a hole only where no data can be found either.
+    try:
+        os.lseek(handle, 0, getattr(os, "SEEK_DATA", os.SEEK_SET))
+        os.lseek(handle, 0, os.SEEK_SET)
+    except OSError as error:
+        return error.errno == errno.ENXIO
+    return False
 
 
 def state_of(status: os.stat_result) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provenance.errors import ProvenanceError
+from provenance.files import read_small
 from provenance.trust import DEVELOPMENT_MARK, EXTENDED_KEY_USAGES, identity_folder
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class SigningIdentity:
             load_pem_private_key,
         )
 
-        chain_bytes, key_bytes = _read_pem(chain), _read_pem(key)
+        chain_bytes, key_bytes = read_small(chain), read_small(key)
         try:
             certificates = x509.load_pem_x509_certificates(chain_bytes)
         except ValueError as error:
@@ -196,7 +197,8 @@ def _create(folder: Path) -> bool:
             shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         raise ProvenanceError(
-            f"cannot make a signing identity in {folder}: {error.strerror or error}; check its permissions"
+            f"cannot make a signing identity in {folder}: {error.strerror or error}; "
+            "make that place writable, or name another one with XDG_CONFIG_HOME"
         ) from error
 
 
@@ -222,7 +224,7 @@ def _renew_when_due(folder: Path, say: Notify) -> None:
 
     chain = folder / CHAIN
     try:
-        leaf = x509.load_pem_x509_certificates(_read_pem(chain))[0]
+        leaf = x509.load_pem_x509_certificates(read_small(chain))[0]
     except ValueError as error:
         raise ProvenanceError(f"{chain} is damaged; move {folder} away and a new identity will be made") from error
     now = datetime.now(UTC)
@@ -250,9 +252,9 @@ def renew(folder: Path, *, days: int = LEAF_DAYS, now: datetime | None = None) -
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        issuer = x509.load_pem_x509_certificate(_read_pem(folder / ISSUER))
-        issuer_key = load_pem_private_key(_read_pem(folder / ISSUER_KEY), None)
-        leaf_key = load_pem_private_key(_read_pem(folder / KEY), None)
+        issuer = x509.load_pem_x509_certificate(read_small(folder / ISSUER))
+        issuer_key = load_pem_private_key(read_small(folder / ISSUER_KEY), None)
+        leaf_key = load_pem_private_key(read_small(folder / KEY), None)
     except (ValueError, TypeError) as error:
         raise ProvenanceError(
             f"the identity in {folder} is damaged ({error}); move it away and make a new one"
@@ -356,13 +358,6 @@ def algorithm_of(public_key: object) -> str:
 def readable_by_others(key: Path) -> bool:
     """Whether a key file can be read by anyone but its owner."""
     return bool(stat.S_IMODE(key.stat().st_mode) & 0o077)
-
-
-def _read_pem(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _write_private(path: Path, content: bytes) -> None:

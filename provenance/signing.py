@@ -21,7 +21,7 @@ from provenance.attestation import verify_catalog as verify_catalog
 from provenance.claims import RECORD_LABEL, TRAINING_LABEL, Claim
 from provenance.credential import Credential, Standing, read_credential, standing_of, strict_settings
 from provenance.errors import ProvenanceError
-from provenance.files import sha256_of, sync_folder, temporary_beside
+from provenance.files import open_regular, sha256_of, sync_folder, temporary_beside
 from provenance.formats import SIGNABLE, SNIFF_BYTES, SUFFIXES, sniff_format, spoken
 from provenance.identity import Notify, SigningIdentity
 from provenance.identity import development_identity as development_identity
@@ -111,7 +111,7 @@ def _sniff(path: Path) -> str | None:
     try:
         if not path.is_file():
             raise ProvenanceError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return sniff_format(stream.read(SNIFF_BYTES))
     except OSError as error:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
@@ -153,7 +153,7 @@ def _parts(claim: Claim, parent: Path | None) -> tuple[_Part, ...]:
     return tuple(
         _Part(
             path=path,
-            title=title,
+            title=_as_text(title),
             relationship=relationship,
             label=f"part-{position}",
             format=_sniff(path) or "application/octet-stream",
@@ -202,6 +202,11 @@ def _definition(claim: Claim, parts: tuple[_Part, ...], destination: Path, *, is
     }
 
 
+def _as_text(words: str) -> str:
+    """Words as text that can be signed: file names may hold bytes that are no text at all."""
+    return words.encode("utf-8", "replace").decode()
+
+
 def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"label": label, "created": True, "data": data}
 
@@ -222,7 +227,8 @@ def _sign_into(
     with ExitStack() as open_things:
         try:
             context = open_things.enter_context(_context(trust))
-            builder = open_things.enter_context(c2pa.Builder(json.dumps(definition), context))
+            manifest = _as_text(json.dumps(definition, ensure_ascii=False))
+            builder = open_things.enter_context(c2pa.Builder(manifest, context))
             for part in parts:
                 _add_part(builder, part)
             signer = open_things.enter_context(_signer(identity, remembered))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provenance.errors import ProvenanceError
+from provenance.files import read_small
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -29,7 +30,6 @@ DEVELOPMENT_MARK: Final = "DEVELOPMENT - DO NOT TRUST"
 """Stands in the organisation of every certificate that `keygen` makes."""
 
 _PEM_END: Final = "-----END CERTIFICATE-----"
-_LARGEST_PEM_BYTES: Final = 16 * 1024 * 1024
 
 
 def identity_folder() -> Path:
@@ -158,11 +158,7 @@ def _authorities(path: Path) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
-        if path.stat().st_size > _LARGEST_PEM_BYTES:
-            raise ProvenanceError(f"{path} is too large for a list of certificates; give a PEM file")
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise ProvenanceError(f"cannot read the trust list {path}: {error.strerror or error}") from error
+        certificates = x509.load_pem_x509_certificates(read_small(path))
     except ValueError as error:
         raise ProvenanceError(
             f"{path} is not a PEM file of certificates; give certificate authorities as PEM"

@@ -16,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import factorized
 
-from forge.mesh.rig import ANCHOR_NAMES, CREASES, SKIN, UPPER_LIDS, Rig, load_rig
+from forge.mesh.rig import ANCHOR_NAMES, CREASES, SKIN, UPPER_LIDS, Rig, load_rig, with_lashes
 from forge.motion.features import BLENDSHAPE_NAMES
-from media.landmarks import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
+from media.landmarks import FACE_OVAL, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -119,6 +120,8 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
     rig = load_rig() if rig is None else rig
     source = np.asarray(landmarks, np.float64)
     scale, turn, shift = similarity(rig.neutral[list(STEADY)], source[list(STEADY)])
+    links = neighbours(rig.triangles)
+    source = unfolded(source, rig.triangles, links)
     source[:, 2] = gentle_depth(source)
     gains = np.array([GAINS.get(name, 1.0) for name in BLENDSHAPE_NAMES])[:, None, None]
     actions = gains * (rig.basis @ turn.T * scale)
@@ -127,7 +130,6 @@ def fit_head(landmarks: Array, measured: Mapping[str, float], rig: Rig | None = 
         value = float(measured.get(name, 0.0))
         if value > UNSURE:
             rest -= share * value * actions[BLENDSHAPE_NAMES.index(name)]
-    links = neighbours(rig.triangles)
     seal, slide = seal_weights(links)
     rest = close_lips(rest, seal, slide, turn[:, 1])
     blinks = (float(measured.get("eyeBlinkRight", 0.0)), float(measured.get("eyeBlinkLeft", 0.0)))
@@ -157,6 +159,57 @@ def similarity(model: Array, picture: Array) -> tuple[float, Array, Array]:
     turn = u @ sign @ vt
     scale = float((s * np.diag(sign)).sum() / (a**2).sum())
     return scale, turn, picture.mean(axis=0) - scale * (turn @ model.mean(axis=0))
+
+
+def unfolded(points: Array, triangles: IntArray, links: csr_matrix) -> Array:
+    """Landmarks (478, 3) whose triangles all face the camera.
+
+    In a head that looks aside the far rim of the face is hidden behind its cheek, and its landmarks lie inside of the
+    visible outline. They are brought out to it, and what lay folded behind is spread evenly in between.
+    """
+    out = points.copy()
+    features = {*LIPS_INNER, *LIPS_OUTER, *RIGHT_EYE, *LEFT_EYE}
+    centre = out[:SKIN, :2].mean(axis=0)
+    hull = cv2.convexHull(out[:SKIN, :2].astype(np.float32))[:, 0].astype(np.float64)
+    oval, behind = list(FACE_OVAL), np.zeros(0, np.int64)
+    for _ in range(4):
+        a, b, c = (with_lashes(out)[triangles[:, k], :2] for k in range(3))
+        area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+        turned_away = np.concatenate([np.arange(SKIN), UPPER_LIDS])[triangles[area < 0]]
+        folded = np.setdiff1d(np.unique(turned_away), [*features])
+        rim = [int(point) for point in np.intersect1d(oval, folded)]
+        grown = {point: reach_of(hull, centre, out[point, :2]) for point in rim}
+        hidden = [point for point in rim if grown[point] > 1.03]
+        if not hidden and not behind.size:
+            break  # turned triangles elsewhere, around nostrils and lips, are usual and harmless
+        for point in hidden:
+            out[point, :2] = centre + (out[point, :2] - centre) * grown[point]
+        behind = np.union1d(behind, hidden).astype(np.int64)
+        apart = np.linalg.norm(out[folded, None, :2] - out[None, behind, :2], axis=-1).min(axis=1)
+        folded = folded[apart < 0.25 * np.ptp(hull[:, 1])]
+        if not folded.size:
+            break
+        near = np.unique(links[folded].nonzero()[1])
+        free = np.setdiff1d(np.union1d(folded, near), [*features, *oval])
+        fixed = np.setdiff1d(np.arange(SKIN), free)
+        system = (diags(np.full(len(free), 1.0 + 1e-6)) - links[free][:, free]).tocsc()
+        solve = factorized(system)
+        right = links[free][:, fixed] @ out[fixed]
+        out[free] = np.stack([solve(column) for column in right.T], axis=1)
+    return out
+
+
+def reach_of(hull: Array, centre: Array, point: Array) -> float:
+    """By what factor a point's distance from the centre grows on its way out to a convex hull (K, 2); at least 1."""
+    dense = np.concatenate(
+        [hull + t * (np.roll(hull, -1, axis=0) - hull) for t in np.linspace(0, 1, 12, endpoint=False)]
+    )
+    angle = np.arctan2(dense[:, 1] - centre[1], dense[:, 0] - centre[0])
+    order = np.argsort(angle)
+    length = np.linalg.norm(dense - centre, axis=1)
+    own = point - centre
+    wanted = np.interp(np.arctan2(own[1], own[0]), angle[order], length[order], period=2 * np.pi)
+    return max(1.0, float(wanted) / max(float(np.linalg.norm(own)), 1e-6))
 
 
 def gentle_depth(points: Array) -> Array:

@@ -52,13 +52,35 @@ class RigidPose:
     shift: Array
     distance: float
     """Pixels from the camera to the pivot."""
+    narrowing: Array
+    """(2,) how much narrower and shorter the turn makes a flat thing that faced the camera."""
+    upright: Array
+    """(2, 2) the roll alone."""
 
     @classmethod
     def at(cls, pivot: Array, scale: float, pose: Array) -> RigidPose:
         """The pose of (6,) `POSE_NAMES`: degrees, outer-eye distances (`scale` pixels each) and log size."""
         yaw, pitch, roll = np.radians(np.asarray(pose[:3], np.float64) * TURN_GAIN)
         shift = np.array([pose[3], pose[4], 0.0], np.float64) * scale
-        return cls(pivot, rotation(yaw, pitch, roll), float(np.exp(pose[5])), shift, DISTANCE * scale)
+        return cls(
+            pivot,
+            rotation(yaw, pitch, roll),
+            float(np.exp(pose[5])),
+            shift,
+            DISTANCE * scale,
+            1 - np.cos([yaw, pitch]),
+            rotation(0.0, 0.0, roll)[:2, :2],
+        )
+
+    def outline(self, points: Array, roundness: Array) -> Array:
+        """Points (N, 3) moved as parts of a round head's outline (1) or of its front (0).
+
+        A skull is as wide from any side: as points of its outline turn away, others take their place.
+        """
+        moved = self(points)
+        lost = (points - self.pivot)[:, :2] * self.narrowing
+        moved[:, :2] += self.growth * roundness[:, None] * (lost @ self.upright.T)
+        return moved
 
     def __call__(self, points: Array) -> Array:
         """Points (N, 3) moved; unmoved ones keep their place exactly."""
@@ -90,6 +112,8 @@ class Sheet:
     """(V - 482, 3) surrounding vertices at rest."""
     follow: Array
     """(V - 482,) how much each follows the head: 1 on the head, 0 at the border."""
+    roundness: Array
+    """(V - 482,) 0 at the rim of the face, 1 where hair and skull end."""
     tow: Array
     """(V - 482, 36) how much each is towed along by expression displacements of the face outline."""
     triangles: IntArray
@@ -105,7 +129,7 @@ class Sheet:
         """(V, 3) all vertices for expressive landmarks (478, 3), the rest face and a pose."""
         oval = list(FACE_OVAL)
         around = self.around + self.tow @ (face[oval] - rest[oval])
-        around = around + self.follow[:, None] * (pose(around) - around)
+        around = around + self.follow[:, None] * (pose.outline(around, self.roundness) - around)
         lashes = face[list(UPPER_LIDS)] + self.lashes
         return np.concatenate([pose(np.concatenate([face[:SKIN], lashes])), around])
 
@@ -145,6 +169,7 @@ def make_sheet(head: Head, size: int) -> Sheet:
         lashes=LASH_SHARE * (head.source[list(CREASES)] - head.source[list(UPPER_LIDS)]),
         around=around,
         follow=follow_weights(xy, rho, head, pivot, size),
+        roundness=smoothstep(rho, 1.0, 1.5),
         tow=tow_weights(xy, outline[:, :2], head.scale, size),
         triangles=np.concatenate([outer, holes, rig.triangles]),
         layer=np.repeat([0, 1, 2], [len(outer), len(holes), len(rig.triangles)]),

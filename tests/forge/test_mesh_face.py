@@ -141,6 +141,14 @@ def test_a_pose_of_zero_moves_nothing() -> None:
     np.testing.assert_allclose(RigidPose.at(np.array([3.0, 2, 1]), 70.0, np.zeros(6))(points), points, atol=1e-9)
 
 
+def test_a_turning_head_keeps_the_width_of_its_outline_but_not_of_its_front() -> None:
+    pose = RigidPose.at(np.zeros(3), 70.0, np.array([14.0, 0, 0, 0, 0, 0]))
+    sides = np.array([[-80.0, 0, 0], [80.0, 0, 0]])
+    front, skull = pose.outline(sides, np.zeros(2)), pose.outline(sides, np.ones(2))
+    assert np.ptp(front[:, 0]) < 0.96 * 160
+    assert np.ptp(skull[:, 0]) == pytest.approx(160, rel=0.02)
+
+
 def test_the_flow_of_an_unmoved_sheet_is_where_each_pixel_is(face: MeshFace) -> None:
     sheet = face.sheet
     depth = np.concatenate([np.zeros(len(sheet.source) - len(sheet.around)), sheet.around[:, 2]])

@@ -16,6 +16,7 @@ from forge.mesh.fit import (
     neighbours,
     seal_weights,
     similarity,
+    unfolded,
 )
 from forge.mesh.rig import CREASES, SKIN, UPPER_LIDS, load_rig, with_lashes
 from forge.mesh.warp import rotation
@@ -162,3 +163,19 @@ def test_depth_never_falls_away_more_steeply_than_allowed() -> None:
     assert (depth <= points[:, 2] + 1e-9).all()
     assert depth[1] == points[1, 2]  # the tip of the nose is nowhere behind a slope
     assert (depth[list(FACE_OVAL)] < points[list(FACE_OVAL), 2] - 1).any()
+
+
+def test_a_far_rim_that_is_hidden_behind_its_cheek_is_brought_out() -> None:
+    links = neighbours(RIG.triangles)
+    frontal, turned = face(), face(yaw=50)
+    np.testing.assert_array_equal(unfolded(frontal, RIG.triangles, links), frontal)
+    healed = unfolded(turned, RIG.triangles, links)
+
+    def backwards(points: Array) -> int:
+        a, b, c = (with_lashes(points)[RIG.triangles[:, k], :2] for k in range(3))
+        return int(((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) < (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).sum())
+
+    assert backwards(turned) > 60
+    assert backwards(healed) < 0.5 * backwards(turned)
+    features = [*LIPS_INNER, *RIGHT_EYE, *LEFT_EYE]
+    np.testing.assert_array_equal(healed[features], turned[features])
