@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 USAGE = 2
-"""Exit code when the question itself is wrong: no such file, not a media file, a bad option."""
+"""Exit code when there is nothing to judge: no such file, not a media file, a bad option."""
 READER_GONE = 141
 """Exit code when the reader of stdout has gone: what a shell gives for SIGPIPE."""
 
@@ -93,12 +93,19 @@ def sign(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="mp4, mov, png, jpg, webp or wav.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The signed copy.")],
     source_type: Annotated[
-        SourceType, typer.Option("--source-type", help="Where the content comes from.", show_default=False)
+        SourceType,
+        typer.Option(
+            "--source-type",
+            help="Where it comes from: trainedAlgorithmicMedia made by AI, digitalCapture recorded, humanEdits edited.",
+            show_default=False,
+        ),
     ],
     action: Annotated[
         Action, typer.Option("--action", help="New, or a changed version of something.")
     ] = Action.CREATED,
-    title: Annotated[str | None, typer.Option("--title", help="Name shown to readers; default: OUT's.")] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Name shown to readers; default: the name of OUT.")
+    ] = None,
     description: Annotated[str | None, typer.Option("--description", help="What was done, in words.")] = None,
     ingredient: Annotated[
         list[str] | None,
@@ -130,6 +137,7 @@ def sign(
     """
     from provenance.claims import Claim
     from provenance.signing import sign_file
+    from provenance.trust import DEVELOPMENT_LIST
 
     with _errors_in_one_line(code=1):
         if out.exists() and not force:
@@ -161,7 +169,10 @@ def sign(
         )
     if as_json:
         _print_json(credential.to_json())
-    _say(f"signed {out} ({credential.standing.value}): {credential.signer}")
+    signer = credential.signer
+    if credential.trust_list == DEVELOPMENT_LIST:
+        signer = "by the development identity of this machine; everybody else sees an unknown signer"
+    _say(f"signed {out} ({credential.standing.value}): {signer}")
 
 
 @app.command()
@@ -173,8 +184,8 @@ def verify(
 ) -> None:
     """Tell who signed FILE, and whether it is unchanged. Uses no network.
 
-    Exit code: 0 trusted, 1 broken, 2 not a question (no such file, not a media file), 3 no credentials,
-    4 unknown signer.
+    Exit code: 0 trusted, 1 broken, 3 no credentials, 4 unknown signer;
+    2 when there is nothing to judge (no such file, not a media file).
     """
     from provenance.guard import read_credential_guarded
 
@@ -238,7 +249,7 @@ def verify_dataset(
 ) -> None:
     """Compare a dataset with its signed statement, and name every file that differs.
 
-    Exit code: 0 trusted, 1 broken, 2 not a question, 3 not signed, 4 unknown signer.
+    Exit code: 0 trusted, 1 broken, 3 not signed, 4 unknown signer; 2 when there is nothing to judge (no such folder).
     """
     from provenance.signing import verify_catalog
 
@@ -319,7 +330,8 @@ def _answering() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
-        # The reader has gone, as `head` does (rich then wants to exit with 1, which means broken here); what is left in the buffer would fail again at exit.
+        # The reader has gone, as `head` does; rich then wants to exit with 1, which would mean "broken" here. What is
+        # left in the buffer would fail again at exit.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until the process ends
         raise typer.Exit(READER_GONE) from None
     except OSError as error:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXTENDED_KEY_USAGES: Final = ("1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36", "1.3.6.1.5.5.7.3.4")
 """C2PA claim signing, document signing, e-mail protection: what a signer's certificate may be for (rule 4)."""
 DEVELOPMENT_URI: Final = "urn:countermark:trust:development"
+DEVELOPMENT_LIST: Final = "development identity of this machine"
 DEVELOPMENT_MARK: Final = "DEVELOPMENT - DO NOT TRUST"
 """Stands in the organisation of every certificate that `keygen` makes."""
 
@@ -53,7 +54,7 @@ class TrustList:
     """Certificate authorities from one place, for one purpose."""
 
     name: str
-    """For people: a file name, or `development identity of this machine`."""
+    """For people: a file name, or `DEVELOPMENT_LIST`."""
     uri: str
     """Told apart by this in validation results; no two lists share one."""
     pem: str
@@ -107,7 +108,7 @@ class TrustAnchors:
         development = _development_root()
         if development is not None:
             pem = _authorities(development)
-            lists.append(TrustList("development identity of this machine", DEVELOPMENT_URI, pem))
+            lists.append(TrustList(DEVELOPMENT_LIST, DEVELOPMENT_URI, pem))
         for purpose, paths in (("manifest", extra), ("tsa", time_stamps)):
             for position, path in enumerate(paths, 1):
                 uri = f"urn:countermark:trust:{purpose}:{position}"

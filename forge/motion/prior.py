@@ -222,7 +222,7 @@ def brows(seed: int, seconds: Double, talk: Talk) -> tuple[Double, Double]:
     return np.clip(inner, 0.0, 1.0), np.clip(outer, 0.0, 1.0)
 
 
-EFFORT_MEAN, EFFORT_SPREAD, EFFORT_KNOT_SECONDS = 1.1, 0.36, 0.35
+EFFORT_MEAN, EFFORT_SPREAD, EFFORT_KNOT_SECONDS = 1.15, 0.44, 0.35
 
 
 def speaking_effort(seed: int, seconds: Double) -> Double:
@@ -231,11 +231,11 @@ def speaking_effort(seed: int, seconds: Double) -> Double:
     A jaw tied to the loudness looks like a puppet: in real clips lip aperture and speech envelope correlate by .26
     only.
     """
-    whim = smooth_noise(Stream(seed, 60), seconds, EFFORT_KNOT_SECONDS)
+    whim = np.clip(smooth_noise(Stream(seed, 60), seconds, EFFORT_KNOT_SECONDS), -2.0, 1.2)
     return np.asarray(EFFORT_MEAN * np.exp(EFFORT_SPREAD * whim - EFFORT_SPREAD**2 / 2))
 
 
-BREATH_JAW, BREATH_SECONDS = 0.23, 0.45
+BREATH_JAW, BREATH_SECONDS = 0.28, 0.48
 
 
 def breath(seed: int, seconds: Double, phrase_starts: tuple[float, ...]) -> Double:

@@ -16,14 +16,14 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from forge.motion import prior
 from forge.motion.controls import LIP_PARTING, Controls
 from forge.motion.features import Motion
 from forge.motion.hearing import HEARING_HZ, Heard, hear
 from forge.motion.listener import viseme_chances
-from forge.motion.visemes import MOUTH_NAMES, Mouth, mouth_from_visemes
+from forge.motion.visemes import MOUTH_NAMES, SILENCE, Mouth, mouth_from_visemes
 from media.clip import Waveform, frames_for
 
 FloatArray = NDArray[np.float32]
@@ -63,7 +63,19 @@ def _speak(heard: Heard, talk: prior.Talk, controls: Controls) -> Mouth:
     seconds = (np.arange(heard.level_db.shape[0]) + 0.5) / HEARING_HZ
     effort = controls.lip_gain * prior.speaking_effort(controls.seed, seconds)
     rest = controls.lip_gain * prior.breath(controls.seed, seconds, talk.phrase_starts)
-    return mouth_from_visemes(viseme_chances(heard), effort, rest, HEARING_HZ)
+    steady = steadiness(heard.level_db)[:, None]
+    chance = viseme_chances(heard) * (1.0 - steady)
+    chance[:, [SILENCE]] += steady
+    return mouth_from_visemes(chance, effort, rest, HEARING_HZ)
+
+
+def steadiness(level_db: FloatArray) -> FloatArray:
+    """(T,) 1 where the level hardly changes within a second, as of hiss or hum; speech swings by 5 dB."""
+    span = 2 * HEARING_HZ + 1
+    mean = uniform_filter1d(level_db.astype(np.float64), span, mode="nearest")
+    power = uniform_filter1d(level_db.astype(np.float64) ** 2, span, mode="nearest")
+    deviation_db = np.sqrt(np.maximum(power - mean**2, 0.0))
+    return np.asarray(1.0 - np.clip((deviation_db - 0.8) / 0.8, 0.0, 1.0), np.float32)
 
 
 def jaw_from_loudness(speech: Waveform, fps: Fraction = Fraction(25)) -> Motion:

@@ -79,6 +79,8 @@ OPENING: NDArray[np.bool_] = np.asarray(
 )
 """(K,) whether a coefficient parts the lips."""
 
+JAW_KNEE, JAW_LIMIT = 0.45, 0.72
+
 JAW_IN_CLOSURE = 0.3
 """Share of the jaw's opening that remains behind closed lips."""
 
@@ -127,6 +129,7 @@ def mouth_from_visemes(chance: FloatArray, effort: Double, rest: Double, rate_hz
     open_shape = np.where(OPENING, mixed * effort[:, None], mixed)
     open_shape[:, MOUTH_NAMES.index("jawOpen")] += rest * gaussian_filter1d(chance[:, SILENCE], 0.06 * rate_hz)
     closed_shape = np.where(OPENING, 0.0, targets()[CLOSED])
+    open_shape[:, MOUTH_NAMES.index("jawOpen")] = eased_jaw(open_shape[:, MOUTH_NAMES.index("jawOpen")])
     # lips meet over a jaw that stays where the vowels want it, a little raised: mouthClose cancels that opening
     jaw, close = MOUTH_NAMES.index("jawOpen"), MOUTH_NAMES.index("mouthClose")
     closed_shape = np.repeat(closed_shape[None], len(chance), axis=0)
@@ -135,9 +138,16 @@ def mouth_from_visemes(chance: FloatArray, effort: Double, rest: Double, rate_hz
     return Mouth(np.clip(coefficients, 0.0, 1.0).astype(np.float32), seal)
 
 
+def eased_jaw(opening: Double) -> Double:
+    """Jaw opening of speech: as it is up to the knee, then ever slower towards the limit."""
+    beyond = np.maximum(opening - JAW_KNEE, 0.0)
+    room = JAW_LIMIT - JAW_KNEE
+    return np.asarray(np.minimum(opening, JAW_KNEE) + room * (1.0 - np.exp(-beyond / room)))
+
+
 def closures(chance: FloatArray, rate_hz: int) -> FloatArray:
     """(T,) how tightly the lips are closed, from the (T,) chance of p, b or m: decided, held, then eased in and out."""
-    decided = np.clip((chance - 0.25) / 0.3, 0.0, 1.0)
+    decided = np.clip((chance - 0.2) / 0.25, 0.0, 1.0)
     ease = 0.018 * rate_hz
     held = maximum_filter1d(decided, 2 * round(0.5 * CLOSURE_WIDENING_SECONDS * rate_hz) + 1, mode="constant")
     return np.asarray(np.clip(1.25 * gaussian_filter1d(held, ease), 0.0, 1.0), np.float32)

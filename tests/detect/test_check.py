@@ -16,9 +16,9 @@ from detect.forensics import file_facts, in_bytes, metadata_marks
 from detect.verdict import Finding
 from media.clip import Clip
 from provenance.claims import Claim, SourceType
-from provenance.credential import read_credential
+from provenance.credential import ProvenanceError, read_credential
 from provenance.signing import sign_file
-from provenance.trust import TrustAnchors
+from provenance.trust import TrustAnchors, identity_folder
 
 FACE = FaceScore(0, 0.0, 2.0, (20, 10, 80, 90), 0.9, (TimePoint(0, 0.7), TimePoint(1, 0.9)))
 SUSPICIOUS = Score(0.9, Status.OK, "", (FACE,), FACE.timeline, 2.0, 0.5)
@@ -117,6 +117,39 @@ def test_a_damaged_file_that_was_never_signed_is_not_called_broken(plain: Path) 
 def test_a_damaged_file_with_a_trace_of_a_credential_is_called_broken(declared: Path) -> None:
     declared.write_bytes(declared.read_bytes() + b"\xff\xff\xff\xffjunk" * 9)
     assert check_file(declared, Fixed(HARMLESS)).verdict.finding is Finding.CREDENTIAL_BROKEN
+
+
+def test_a_file_that_changes_while_it_is_checked_gets_no_verdict(plain: Path) -> None:
+    @dataclass(frozen=True)
+    class Meddling(Fixed):
+        def score_file(self, path: Path) -> Score:
+            with path.open("ab") as file:
+                file.write(b"more")
+            return self.score
+
+    with pytest.raises(DetectError, match=r"plain\.mp4 was changed while it was checked"):
+        check_file(plain, Meddling(HARMLESS))
+
+
+def test_a_terabyte_of_holes_is_not_checked(plain: Path) -> None:
+    with plain.open("r+b") as file:
+        file.truncate(10**12)
+    with pytest.raises(DetectError, match=r"plain\.mp4 claims 1,000 GB"):
+        check_file(plain, Fixed(HARMLESS))
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "dangling.mp4").symlink_to("gone.mp4")
+    for name in ("loop.mp4", "dangling.mp4"):
+        with pytest.raises(DetectError, match=f"{name} is a link that leads nowhere"):
+            check_file(tmp_path / name, Fixed(HARMLESS))
+
+
+def test_a_damaged_trust_list_is_not_taken_for_a_file_without_credentials(declared: Path) -> None:
+    (identity_folder() / "root.pem").write_text("not a certificate")
+    with pytest.raises(ProvenanceError, match=r"root\.pem is not a PEM file"):
+        check_file(declared, Fixed(HARMLESS))
 
 
 def test_credentials_come_before_pixels(plain: Path) -> None:

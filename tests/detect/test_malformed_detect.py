@@ -295,7 +295,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_page(tmp_path: Path, monkeypatch:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("detect.report.os.fsync", full)
+    monkeypatch.setattr("provenance.files.os.fsync", full)
     result = call("check", path, "--html", tmp_path / "r.html")
     assert result.exit_code == 1
     assert result.stdout == ""

@@ -205,3 +205,24 @@ def test_workers_keep_the_order_and_survive_a_file_that_kills_them(folder: Path,
 def test_no_workers_are_refused() -> None:
     with pytest.raises(DetectError, match="workers must be at least 1"):
         score_files([], SizeDetector, lambda line: None, workers=0)
+
+
+def test_a_file_that_changes_while_it_is_scored_is_not_judged(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Meddling(SizeDetector):
+        def score_file(self, path: Path) -> Score:
+            path.write_bytes(b"something else")
+            return super().score_file(path)
+
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    line = answer(tmp_path / "a.mp4", Meddling())
+    assert (line["probability"], line["status"]) == (None, "unreadable")
+    assert "was changed while it was read" in line["reason"]
+
+
+def test_a_terabyte_of_holes_is_not_hashed(tmp_path: Path) -> None:
+    with (tmp_path / "a.mp4").open("wb") as file:
+        file.truncate(10**12)
+    line = answer(tmp_path / "a.mp4", SizeDetector())
+    assert (line["probability"], line["status"], line["sha256"]) == (None, "unreadable", None)
+    assert "claims 1,000 GB" in line["reason"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +183,18 @@ def test_a_catalog_that_does_not_fit_its_files_is_not_signed(dataset: Path, tmp_
     (dataset / "clips/4.mp4").symlink_to(tmp_path)
     with pytest.raises(ProvenanceError, match="leads out of the dataset"):
         sign_catalog(dataset)
+
+
+def test_a_strangers_links_and_pipes_neither_stop_nor_crash_the_reader(dataset: Path) -> None:
+    sign_catalog(dataset)
+    (dataset / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(ProvenanceError, match=r"loop\.mp4 is a link that leads out"):
+        verify_catalog(dataset)
+    (dataset / "loop.mp4").unlink()
+    (dataset / STATEMENT_FILE).unlink()
+    os.mkfifo(dataset / STATEMENT_FILE)
+    with pytest.raises(ProvenanceError, match="not a regular file"):
+        verify_catalog(dataset)
 
 
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:

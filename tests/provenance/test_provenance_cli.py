@@ -99,6 +99,110 @@ def test_the_human_answer_says_why(originals: Originals, signed: Callable[[str],
     assert "NO CREDENTIALS" in run("verify", originals["clip.mp4"]).stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("trusted", "TRUSTED: unchanged since it was signed by someone on your trust list"),
+        ("broken", "BROKEN: its credential does not hold"),
+        ("absent", "NO CREDENTIALS: nobody signed for it; that is usual, and proves nothing"),
+        ("unknown", "UNKNOWN SIGNER: unchanged since it was signed, but it could be anyone"),
+    ],
+)
+def test_the_first_line_says_in_plain_words_what_it_means(
+    name: str,
+    words: str,
+    originals: Originals,
+    signed: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = originals["clip.png"] if name == "absent" else signed("clip.png")
+    if name == "broken":
+        path.write_bytes(flip_content(path.read_bytes(), "png"))
+    if name == "unknown":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another-machine"))
+    for verb in ("verify", "show"):
+        assert words in run(verb, path).stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("verb", [("verify",), ("verify", "--json"), ("show",)])
+def test_a_reader_that_goes_away_gets_no_exit_code_of_a_standing(verb: tuple[str, ...], originals: Originals) -> None:
+    program = "import sys; from provenance.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *verb, str(originals["clip.png"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_an_answer_that_cannot_be_written_is_one_line(originals: Originals) -> None:
+    program = "import sys; from provenance.cli import main; main()"
+    for option in ([], ["--json"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", program, "verify", str(originals["clip.png"]), *option],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == ["error: cannot write the answer: No space left on device"]
+
+
+def test_pipes_are_refused_wherever_a_file_is_named(originals: Originals, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for words in (
+        ("verify", originals["clip.png"], "--trust", pipe),
+        ("sign", originals["clip.png"], "-o", tmp_path / "a.png", *TYPE, "--record", pipe),
+        ("sign", originals["clip.png"], "-o", tmp_path / "a.png", *TYPE, "--chain", pipe, "--key", pipe),
+    ):
+        result = run(*words)
+        assert result.exit_code in (1, 2)
+        assert "is not a regular file" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_names_that_are_no_text_can_be_signed_and_read(originals: Originals, tmp_path: Path) -> None:
+    source, out = (tmp_path / os.fsdecode(b"\xff%d.png" % number) for number in (1, 2))
+    source.write_bytes(originals["clip.png"].read_bytes())
+    assert sign({"clip.png": source}, out, "--component", source, "--description", os.fsdecode(b"\xfe")).exit_code == 0
+    result = run("verify", out, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["ingredients"][0]["title"] == "?1.png"
+
+
+def test_without_a_home_files_are_verified_and_signing_says_what_to_do(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert run("verify", originals["clip.png"]).exit_code == 3
+    result = sign(originals, tmp_path / "a.png")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "set HOME" in result.stderr
+
+
+def test_a_place_for_keys_that_cannot_be_written_is_one_line(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null/config")
+    result = sign(originals, tmp_path / "a.png")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "XDG_CONFIG_HOME" in result.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_the_tree_shows_every_level(originals: Originals, tmp_path: Path) -> None:
     sign(originals, tmp_path / "a.png", "--ingredient", f"portrait={originals['clip.jpg']}")
     run("sign", tmp_path / "a.png", "-o", tmp_path / "b.png", "--source-type", "humanEdits", "--action", "edited")
