@@ -24,11 +24,11 @@ Double = NDArray[np.float64]
 
 KNOTS_PER_BLOCK = 64
 
-BLINKS_PER_MINUTE = 24.0
+BLINKS_PER_MINUTE = 28.0
 BLINK_SPREAD = 0.55
 """Standard deviation of the natural log of the interval between blinks."""
 BLINK_REFRACTORY_SECONDS = 0.7
-BLINK_CLOSE_SECONDS, BLINK_HOLD_SECONDS, BLINK_OPEN_SECONDS = 0.09, 0.03, 0.16
+BLINK_CLOSE_SECONDS, BLINK_HOLD_SECONDS, BLINK_OPEN_SECONDS = 0.09, 0.045, 0.16
 
 FIXATION_SECONDS, FIXATION_SPREAD = 1.3, 0.6
 SACCADE_SECONDS = 0.045
@@ -110,7 +110,7 @@ def lids(seed: int, seconds: Double, times: list[float]) -> tuple[Double, Double
     left, right = np.zeros(seconds.shape), np.zeros(seconds.shape)
     random = Stream(seed, 2).generator()
     for start in times:
-        depth = float(np.clip(random.normal(0.96, 0.05), 0.75, 1.0))
+        depth = float(np.clip(random.normal(0.98, 0.04), 0.85, 1.0))
         pace = float(np.clip(random.normal(1.0, 0.12), 0.75, 1.4))
         skew = float(np.clip(random.normal(0.0, 0.02), -0.05, 0.05))
         closing = (seconds - start) / (BLINK_CLOSE_SECONDS * pace)

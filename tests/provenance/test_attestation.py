@@ -193,8 +193,7 @@ def test_a_strangers_links_and_pipes_neither_stop_nor_crash_the_reader(dataset: 
     (dataset / "loop.mp4").unlink()
     (dataset / STATEMENT_FILE).unlink()
     os.mkfifo(dataset / STATEMENT_FILE)
-    with pytest.raises(ProvenanceError, match="not a regular file"):
-        verify_catalog(dataset)
+    assert verify_catalog(dataset).standing is Standing.ABSENT
 
 
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
