@@ -260,7 +260,7 @@ def show(report: Report) -> None:
     from rich.text import Text
 
     from detect.report import STANDING_WORDS, in_clock, in_words, printable
-    from detect.verdict import in_percent
+    from detect.verdict import in_percent, named_signer
 
     out = Console(highlight=False)
     tone = TONES[report.verdict.finding.value]
@@ -282,13 +282,16 @@ def show(report: Report) -> None:
     if credential is None:
         table.add_row("credentials", "cannot be read in a file of this kind")
     else:
-        signer = f" ({printable(credential.signer)})" if credential.signer else ""
+        signer = f" ({printable(named_signer(credential))})" if credential.signer else ""
         table.add_row("credentials", Text(STANDING_WORDS[credential.standing] + signer))
     probability = report.verdict.probability
     detectors = in_percent(probability) if probability is not None else f"no answer: {report.score.reason}"
     table.add_row("detectors", Text(f"{detectors} ({report.model.name} {report.model.version})"))
-    for rate, value in report.read_at_base_rates()[1:]:
-        table.add_row("", Text(f"{in_percent(value)} where {in_words(rate)} files is synthetic", style="dim"))
+    for position, (rate, value) in enumerate(report.read_at_base_rates()[1:]):
+        table.add_row(
+            "" if position else "that is",
+            Text(f"{in_percent(value)} where {in_words(rate)} files is synthetic", style="dim"),
+        )
     for face in report.score.faces if len(report.score.faces) > 1 else ():
         judged = in_percent(face.probability) if face.probability == face.probability else f"not judged: {face.reason}"
         table.add_row(

@@ -19,7 +19,7 @@ from typing import Any
 import provenance.files
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
 from detect.forensics import FileFacts
-from detect.verdict import Policy, Verdict, in_percent
+from detect.verdict import Policy, Verdict, in_percent, named_signer
 from provenance.credential import Credential, ProvenanceError, Standing
 
 SCHEMA = "countermark.check/1"
@@ -207,6 +207,7 @@ def to_html(report: Report) -> str:
             }
             for face in report.score.faces
         ],
+        signer=named_signer(report.credential),
         data_uri=_data_uri,
         synthetic_from=report.policy.synthetic_from,
         no_sign_below=report.policy.no_sign_below,

@@ -33,9 +33,9 @@ from torch.nn import functional
 
 from detect.calibration import Calibration, fit_calibration
 from detect.detector import DetectError, Status
-from detect.models.fusing import ClipEvidence, fit_fusion, fit_temporal
+from detect.models.fusing import ClipEvidence, fit_fusion, fit_surface, fit_temporal
 from detect.metrics import roc_auc, threshold_for_false_alarms
-from detect.models.frame import Description, FrameDetector, Fusion, TemporalModel, detail_of
+from detect.models.frame import Description, SurfaceModel, TemporalModel, detail_of
 from detect.models.network import FrameNet, network_crop, start_from_imagenet, to_batch
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
@@ -396,12 +396,17 @@ def train(
     return write_detector(network, description, out / "detector.safetensors")
 
 
-def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most: int = 18) -> list[ClipEvidence]:
-    """What both branches say about each sample."""
-    return [
-        ClipEvidence(s.synthetic, s.person, s.maker, network_logits(network, s.face, size, most), s.face.windows)
-        for s in samples
-    ]
+def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most: int = 12) -> list[ClipEvidence]:
+    """What the branches have to go on for each sample."""
+    out = []
+    for s in samples:
+        chosen = spread_indices(len(s.face.crops), most)
+        with torch.inference_mode():
+            batch = to_batch([network_crop(s.face.crops[i], size) for i in chosen])
+            logits, surface = network.logits_and_surface(batch)
+        mean = surface.double().numpy().mean(axis=0)
+        out.append(ClipEvidence(s.synthetic, s.person, s.maker, logits.double().numpy(), s.face.windows, mean))
+    return out
 
 
 def unseen_by_network(split: Split, recipe: TrainRecipe) -> tuple[Prepared, ...]:
@@ -439,16 +444,17 @@ def describe(
     clips = evidence_of(network, unseen_by_network(split, recipe), recipe.size)
     moving = [c for c in clips if len(c.windows)]
     temporal = fit_temporal(moving) if recipe.temporal else TemporalModel()
+    surface = fit_surface(moving) if recipe.temporal else SurfaceModel()
     fusion = fit_fusion(check if any(not c.synthetic for c in check) else clips)
     labels = [c.synthetic for c in clips]
-    logits = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows)) for c in clips]
+    logits = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows), surface.score(c.surface)) for c in clips]
     calibration, threshold = Calibration(), 0.5
     if len(set(labels)) == 2:
         calibration = fit_calibration(labels, logits)
         threshold = threshold_for_false_alarms(labels, calibration.probabilities(logits), TOLERATED_FALSE_ALARMS)
     real = [s for s in split.check if not s.synthetic] or [s for s in split.teach if not s.synthetic]
     pictures = picture_logits(network, real, recipe, seed)
-    alone = [fusion.logit(value, float("nan")) for side in pictures for value in side]
+    alone = [fusion.logit(value) for side in pictures for value in side]
     truth = [False] * len(pictures[0]) + [True] * len(pictures[1])
     detail = [detail_of(s.face.crops, recipe.size) for s in split.teach + split.check]
     figures = {
@@ -468,8 +474,9 @@ def describe(
         calibration=calibration,
         picture_calibration=fit_calibration(truth, alone),
         temporal=temporal,
+        surface=surface,
         fusion=fusion,
-        min_detail=float(0.5 * min(detail)),
+        min_detail=float(0.25 * min(detail)),
         recipe=recipe.to_json() | {"seed": seed},
         figures=figures,
         weights_sha256="",
@@ -478,6 +485,3 @@ def describe(
 
 def _rounded(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
     return round(roc_auc(labels, scores), 4) if len(set(labels)) == 2 else None
-
-
-__all__ = ["FrameDetector", "Fusion", "Prepared", "Split", "evidence_of", "split_for_training", "train"]

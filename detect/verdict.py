@@ -27,6 +27,7 @@ from math import isnan
 
 from detect.detector import DetectError, FaceScore, Score
 from provenance.credential import Credential, Standing
+from provenance.trust import DEVELOPMENT_LIST
 
 
 class Finding(StrEnum):
@@ -119,7 +120,7 @@ def decide(
     probability = strongest_probability(score)
     seen = _what_detectors_saw(score, policy)
     standing = credential.standing if credential is not None else None
-    signer = _named(credential)
+    signer = named_signer(credential)
     declares = credential is not None and credential.declares_synthetic is True
     recorded = credential is not None and credential.declares_synthetic is False
 
@@ -178,7 +179,11 @@ def in_percent(probability: float) -> str:
     return f"{probability * 100:.0f}%"
 
 
-def _named(credential: Credential | None) -> str:
+def named_signer(credential: Credential | None) -> str:
+    """The signer as a person should read it."""
+    if credential is not None and credential.trust_list == DEVELOPMENT_LIST:
+        # its certificate says "DO NOT TRUST", to everybody else
+        return "the development identity of this machine"
     return (credential.signer if credential is not None else None) or "an unnamed signer"
 
 

@@ -141,7 +141,10 @@ class MeshMaker:
         faces = self._finder.find(portrait.image)
         if not faces:
             raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
-        motion = motion_from_speech(speech, shot.fps, shot.controls)
+        try:
+            motion = motion_from_speech(speech, shot.fps, shot.controls)
+        except ValueError as error:
+            raise ForgeError(f"this speech cannot be spoken: {error}") from error
         try:
             face = MeshFace.fit(portrait.image, shot.size, face=faces[0])
         except (ForgeError, ValueError) as error:

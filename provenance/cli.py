@@ -21,7 +21,7 @@ from provenance.errors import ProvenanceError
 
 if TYPE_CHECKING:
     from provenance.claims import Ingredient
-    from provenance.credential import Standing
+    from provenance.credential import Credential, Standing
     from provenance.identity import SigningIdentity
     from provenance.record import Record
     from provenance.trust import TrustAnchors
@@ -137,7 +137,6 @@ def sign(
     """
     from provenance.claims import Claim
     from provenance.signing import sign_file
-    from provenance.trust import DEVELOPMENT_LIST
 
     with _errors_in_one_line(code=1):
         if out.exists() and not force:
@@ -169,10 +168,7 @@ def sign(
         )
     if as_json:
         _print_json(credential.to_json())
-    signer = credential.signer
-    if credential.trust_list == DEVELOPMENT_LIST:
-        signer = "by the development identity of this machine; everybody else sees an unknown signer"
-    _say(f"signed {out} ({credential.standing.value}): {signer}")
+    _say(f"signed {out} ({credential.standing.value}): {_by_whom(credential)}")
 
 
 @app.command()
@@ -371,6 +367,14 @@ def _identity(
     if folder is None and time_stamp_url is None:
         return None
     return replace(development_identity(folder, notify=_say), time_stamp_url=time_stamp_url)
+
+
+def _by_whom(credential: Credential) -> str | None:
+    from provenance.trust import DEVELOPMENT_LIST
+
+    if credential.trust_list == DEVELOPMENT_LIST:
+        return "by the development identity of this machine; everybody else sees an unknown signer"
+    return credential.signer
 
 
 def _ingredient(text: str, relationship: str) -> Ingredient:

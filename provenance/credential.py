@@ -605,10 +605,11 @@ def _reasons(credential: Credential, trust_uri: str | None) -> list[str]:
     signer = credential.signer or "somebody without a name"
     reasons = []
     if credential.standing is Standing.TRUSTED:
-        reasons.append(f"unchanged since it was signed by {signer}")
         if trust_uri == DEVELOPMENT_URI:
-            reasons.append("the signer is the development identity of this machine: proof for you, for nobody else")
+            reasons.append("unchanged since it was signed by the development identity of this machine")
+            reasons.append("that is proof for you, and for nobody else")
         else:
+            reasons.append(f"unchanged since it was signed by {signer}")
             reasons.append(f"the signer is vouched for by the trust list {credential.trust_list}")
     elif credential.standing is Standing.UNKNOWN_SIGNER:
         reasons.append(f"unchanged since it was signed by someone who calls himself {signer}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from provenance.claims import SourceType
 from provenance.credential import Action, Credential, CredentialIngredient, Standing
+from provenance.trust import DEVELOPMENT_LIST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,14 +73,18 @@ def credential_page(credential: Credential) -> RenderableType:
     facts.add_column(overflow="fold")
     for name, value in _facts(credential):
         facts.add_row(name, value)
-    return Group(_headline(credential.standing), *_sentences(credential.reasons), facts)
+    return Group(_headline(credential.standing, credential.trust_list), *_sentences(credential.reasons), facts)
 
 
 def catalog_page(report: CatalogReport) -> RenderableType:
     """The answer of `provenance verify-dataset`."""
     from rich.console import Group
 
-    lines = [_headline(report.standing), *_sentences(report.reasons), f"  [dim]dataset[/]  {plain(report.folder)}"]
+    lines = [
+        _headline(report.standing, report.trust_list),
+        *_sentences(report.reasons),
+        f"  [dim]dataset[/]  {plain(report.folder)}",
+    ]
     lines += [
         f"  [red]{plain(one.kind):8}[/] {plain(one.path)} {plain(one.detail or '')}" for one in report.differences[:20]
     ]
@@ -94,7 +99,7 @@ def credential_tree(credential: Credential) -> Tree:
     """The answer of `provenance show`: the file, what was done to it, and everything it was made from."""
     from rich.tree import Tree
 
-    tree = Tree(_headline(credential.standing))
+    tree = Tree(_headline(credential.standing, credential.trust_list))
     for line in _sentences(credential.reasons):
         tree.add(line.strip())
     for name, value in _facts(credential):
@@ -104,9 +109,11 @@ def credential_tree(credential: Credential) -> Tree:
     return tree
 
 
-def _headline(standing: Standing) -> str:
+def _headline(standing: Standing, trust_list: str | None) -> str:
     """The standing, and in plain words what it means."""
     name, meaning = _HEADLINES[standing]
+    if trust_list == DEVELOPMENT_LIST:
+        meaning = "unchanged since it was signed on this machine"
     return f"[bold {_COLOURS[standing]}]{name}[/]: {meaning}"
 
 

@@ -22,8 +22,7 @@ from media.clip import MediaError
 
 LABELS = {"real": Label.REAL, "synthetic": Label.SYNTHETIC, "fake": Label.SYNTHETIC}
 KNOWN = frozenset(
-    ("id", "file", "label", "method", "maker", "source_repo", "group", "person", "license", "seconds", "fps")
-    + ("width", "height", "has_audio", "split", "codec")
+    "id file label method maker source_repo group person license seconds fps width height has_audio split codec".split()
 )
 
 
@@ -113,4 +112,8 @@ def _sample(table: Path, line: int, row: Mapping[str, str]) -> Sample:
 
 def _rate(text: str) -> str:
     rate = Fraction(text).limit_denominator(1001)
+    whole = round(float(rate) * 1.001)
+    # tables write 29.97 for 30000/1001
+    if rate.denominator != 1 and abs(float(rate) - whole / 1.001) < 0.01:
+        rate = Fraction(whole * 1000, 1001)
     return f"{rate.numerator}/{rate.denominator}"

@@ -1,4 +1,4 @@
-"""The shipped detector: a network on single frames and a few measurements of motion, fused into one probability.
+"""The shipped detector: motion, surface and seams of a face, fused into one probability.
 
     detector = FrameDetector.load(Path("frame_v1.safetensors"))
     detector.score_file(path).probability
@@ -7,8 +7,9 @@ How a file is judged, in this order:
 
 1. `detect.prepare.look_at` finds and follows faces and cuts them out: an abstention there is the answer.
 2. A face without detail, or a video too short to move, is not judged.
-3. The network gives every look a logit; the motion of every measured second gives another (`TemporalModel`).
-4. Both are pooled over the face, standardised, added with the weights of the file, and calibrated.
+3. Three branches look at it: motion (`TemporalModel`, over measured seconds), surface (`SurfaceModel`, statistics of
+   the network's first layers) and seams (the network's logit, taught by pseudo-forgeries).
+4. Motion and surface are added; seams can only raise suspicion (`Fusion`). The sum is calibrated.
 5. The file's probability is that of its most suspicious face.
 """
 
@@ -32,7 +33,7 @@ from safetensors.torch import load_file
 
 from detect.calibration import Calibration
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
-from detect.models.network import FrameNet, network_crop, to_batch
+from detect.models.network import SURFACE, FrameNet, network_crop, to_batch
 from detect.models.temporal import FEATURES, MIN_FRAMES
 from detect.prepare import RATE, FaceLook, Look, LookPlan, look_at
 from media.clip import FloatArray, UInt8Array
@@ -77,11 +78,34 @@ class TemporalModel:
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """How the two branches become one logit: each can raise suspicion, neither can clear what the other has seen.
+class SurfaceModel:
+    """A weighted sum of how skin and edges are rendered; positive means synthetic."""
 
-    They look for different forgeries: motion for animated portraits, single frames for pasted faces. An animated portrait
-    has no seam and a swapped face moves like its real driver, so a sum would let one branch excuse the other's find.
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    weight: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse lists of other lengths than none or all."""
+        if len({len(self.mean), len(self.scale), len(self.weight), SURFACE if self.mean else 0}) != 1:
+            raise ValueError(f"mean, scale and weight must have {SURFACE} values each, got {len(self.mean)}")
+        if any(s <= 0 for s in self.scale):
+            raise ValueError("scale must be positive")
+
+    def score(self, surface_S: Array) -> float:
+        """One score from the (SURFACE,) mean statistics of a face; nan without a model."""
+        if not self.mean:
+            return nan
+        z = np.clip((surface_S - np.array(self.mean)) / np.array(self.scale), -3, 3)
+        return float(z @ np.array(self.weight))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How the branches become one logit: motion and surface are added, seams can only raise suspicion.
+
+    They look for different forgeries: motion and surface for animated portraits, seams for pasted faces. An animated
+    portrait has no seam, so a plain sum would let the seam branch excuse what the others have found.
     """
 
     frame_mean: float = 0.0
@@ -90,12 +114,13 @@ class Fusion:
     """Spread of the pooled frame logit of real faces."""
     frame_weight: float = 1.0
     temporal_weight: float = 1.0
+    surface_weight: float = 1.0
     top_share: float = 0.5
     """Share of a face's most suspicious looks whose mean counts for half; the mean of all is the other half."""
 
     def __post_init__(self) -> None:
         """Refuse weights that would turn evidence round."""
-        if self.frame_scale <= 0 or self.frame_weight < 0 or self.temporal_weight < 0:
+        if self.frame_scale <= 0 or min(self.frame_weight, self.temporal_weight, self.surface_weight) < 0:
             raise ValueError(f"scale must be positive and weights not negative, got {self}")
         if not 0 < self.top_share <= 1:
             raise ValueError(f"top_share must be in (0, 1], got {self.top_share}")
@@ -105,12 +130,16 @@ class Fusion:
         top = np.sort(logits)[::-1][: max(1, round(self.top_share * len(logits)))]
         return float(0.5 * logits.mean() + 0.5 * top.mean())
 
-    def logit(self, frame: float, temporal: float) -> float:
-        """The raw evidence of both branches; of a picture (temporal is nan) that of the frame alone."""
+    def logit(self, frame: float, temporal: float = nan, surface: float = nan) -> float:
+        """The raw evidence of all branches; nan for a branch that has nothing to say.
+
+        Where nothing moves (pictures), the seam branch alone decides.
+        """
         beyond = float(np.clip((frame - self.frame_mean) / self.frame_scale, -6, 6))
         if isnan(temporal):
             return beyond
-        return self.temporal_weight * temporal + self.frame_weight * float(np.logaddexp(0.0, 2 * beyond)) / 2
+        value = self.temporal_weight * temporal + self.frame_weight * float(np.logaddexp(0.0, 2 * beyond)) / 2
+        return value if isnan(surface) else value + self.surface_weight * surface
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,7 @@ class Description:
     calibration: Calibration
     picture_calibration: Calibration
     temporal: TemporalModel
+    surface: SurfaceModel
     fusion: Fusion
     min_detail: float
     recipe: Mapping[str, Any]
@@ -133,7 +163,7 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         out = {k: getattr(self, k) for k in ("name", "version", "size", "threshold", "min_detail", "weights_sha256")}
-        parts = {k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "fusion")}
+        parts = {k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "surface", "fusion")}
         tail = {"recipe": dict(self.recipe), "figures": dict(self.figures), "card": CARD}
         return {"kind": KIND, "format": FORMAT, **out, **parts, **tail}
 
@@ -150,6 +180,7 @@ class Description:
             )
         try:
             temporal = {k: tuple(v) for k, v in value["temporal"].items()}
+            surface = {k: tuple(v) for k, v in value["surface"].items()}
             return cls(
                 name=str(value["name"]),
                 version=str(value["version"]),
@@ -158,6 +189,7 @@ class Description:
                 calibration=Calibration(**value["calibration"]),
                 picture_calibration=Calibration(**value["picture_calibration"]),
                 temporal=TemporalModel(**temporal),
+                surface=SurfaceModel(**surface),
                 fusion=Fusion(**value["fusion"]),
                 min_detail=float(value["min_detail"]),
                 recipe=value["recipe"],
@@ -225,14 +257,17 @@ class FrameDetector:
         d = self.description
         return ModelFacts(d.name, d.version, d.weights_sha256, d.threshold, CARD)
 
-    def frame_logits(self, crops: UInt8Array, batch: int = 16) -> Array:
-        """(N,) logits of stored crops (N, SIDE, SIDE, 3)."""
-        out: list[Array] = []
+    def look_closely(self, crops: UInt8Array, batch: int = 16) -> tuple[Array, Array]:
+        """(N,) seam logits and (SURFACE,) mean surface of stored crops (N, SIDE, SIDE, 3)."""
+        logits: list[Array] = []
+        surfaces: list[Array] = []
         with torch.inference_mode():
             for start in range(0, len(crops), batch):
                 pictures = [network_crop(crop, self.description.size) for crop in crops[start : start + batch]]
-                out.append(self.network(to_batch(pictures)).double().numpy())
-        return np.concatenate(out) if out else np.zeros(0)
+                logit, surface = self.network.logits_and_surface(to_batch(pictures))
+                logits.append(logit.double().numpy())
+                surfaces.append(surface.double().numpy())
+        return np.concatenate(logits), np.concatenate(surfaces).mean(axis=0)
 
     def score_file(self, path: Path) -> Score:
         """Judge one video or picture. Unreadable files are an answer, never an exception."""
@@ -276,15 +311,16 @@ class FrameDetector:
         if detail < self.description.min_detail:
             reason = f"the face is too blurred to judge (detail {detail:.0f}, {self.description.min_detail:.0f} needed)"
             return FaceScore(number, first, last, box, nan, (), reason)  # type: ignore[arg-type]
-        logits = self.frame_logits(face.crops)
+        logits, statistics = self.look_closely(face.crops)
         d = self.description
+        surface = d.surface.score(statistics)
         temporal = nan if picture else d.temporal.score(face.windows)
         calibration = d.picture_calibration if isnan(temporal) else d.calibration
-        probability = calibration.probability(d.fusion.logit(d.fusion.pooled(logits), temporal))
-        timeline = self._timeline(face, logits, calibration)
+        probability = calibration.probability(d.fusion.logit(d.fusion.pooled(logits), temporal, surface))
+        timeline = self._timeline(face, logits, surface, calibration)
         return FaceScore(number, first, last, box, probability, timeline)  # type: ignore[arg-type]
 
-    def _timeline(self, face: FaceLook, logits: Array, calibration: Calibration) -> tuple[TimePoint, ...]:
+    def _timeline(self, face: FaceLook, logits: Array, surface: float, calibration: Calibration) -> tuple[TimePoint, ...]:
         d = self.description
         steady = d.temporal.score(face.windows)
         seconds = d.temporal.scores(face.windows) if len(face.windows) and d.temporal.features else np.zeros(0)
@@ -294,7 +330,7 @@ class FrameDetector:
             here = seconds[face.window_seconds.astype(np.int64) == second] if len(seconds) else np.zeros(0)
             # one second alone is noisy: half of the motion evidence is what the whole face shows
             temporal = steady if len(here) == 0 else 0.5 * (float(here[0]) + steady)
-            value = calibration.probability(d.fusion.logit(float(looks.mean()), temporal))
+            value = calibration.probability(d.fusion.logit(float(looks.mean()), temporal, surface))
             points.append(TimePoint(float(second), value))
         return tuple(points)
 

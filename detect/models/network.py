@@ -24,31 +24,44 @@ NETWORK_MARGIN = 0.2
 FROZEN_BLOCKS = 2
 """The stem and the first blocks keep their ImageNet weights: half of the training time, and edges are edges."""
 WIDTH = 320
+SURFACE = 48
+"""Mean and spread of the 24 channels of the frozen part: how skin and edges are rendered, whoever it is."""
 
 
 class FrameNet(nn.Module):
-    """EfficientNet-Lite0 up to its last block, averaged over the face, one logit of synthetic."""
+    """EfficientNet-Lite0 up to its last block, averaged over the face, one logit of a pasted or rebuilt face."""
 
     def __init__(self) -> None:
         """Random weights; see `start_from_imagenet`."""
         super().__init__()
         whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        self.stem, self.bn, self.blocks = whole.conv_stem, whole.bn1, whole.blocks
+        self.stem: nn.Module = whole.conv_stem
+        self.bn: nn.Module = whole.bn1
+        self.blocks: nn.Sequential = whole.blocks
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(WIDTH, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def embed(self, image_BCHW: Tensor) -> Tensor:
-        """(B, WIDTH) mean of the last feature map."""
+    def _lower(self, image_BCHW: Tensor) -> Tensor:
         value = self.bn(self.stem(image_BCHW))
-        for block in self.blocks:
+        for block in list(self.blocks)[:FROZEN_BLOCKS]:
             value = block(value)
-        return torch.as_tensor(value).mean((2, 3))
+        return torch.as_tensor(value)
+
+    def _upper(self, value_BCHW: Tensor) -> Tensor:
+        for block in list(self.blocks)[FROZEN_BLOCKS:]:
+            value_BCHW = block(value_BCHW)
+        return torch.as_tensor(self.head(self.drop(value_BCHW.mean((2, 3)))))[:, 0]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """(B,) logits of (B, 3, H, W) in [-1, 1]."""
-        return torch.as_tensor(self.head(self.drop(self.embed(image_BCHW))))[:, 0]
+        return self._upper(self._lower(image_BCHW))
+
+    def logits_and_surface(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) logits and (B, SURFACE) statistics of the frozen part, in one pass."""
+        value = self._lower(image_BCHW)
+        return self._upper(value), torch.cat([value.mean((2, 3)), value.std((2, 3))], dim=1)
 
     def train_upper(self) -> None:
         """Training mode for all but the frozen part, whose statistics must not drift either."""
@@ -122,8 +135,8 @@ def network_crop(
     """
     scale = size / (SIDE * (1 + 2 * NETWORK_MARGIN) / (1 + 2 * MARGIN)) * zoom
     middle = SIDE / 2 - 0.5
-    matrix = cv2.getRotationMatrix2D((middle, middle), turn_degrees, scale)
-    matrix[:, 2] += size / 2 - 0.5 - middle + np.array(shift) * size
+    matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), turn_degrees, scale), np.float64)
+    matrix[:, 2] += size / 2 - 0.5 - middle + np.array([shift[0] * size, shift[1] * size])
     drawn = cv2.warpAffine(crop, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(drawn, np.uint8)
 

@@ -7,8 +7,8 @@ Axes: T frames, M = 70 motion features. Layout (VASA-1 names): z_pose (6) then z
     motion["jawOpen"]                           # (T,)
 
 z_pose is relative to the portrait: zero means "as in the picture".
-z_dyn is absolute: 51 ARKit coefficients in [0, 1] (landmarker's names without `_neutral`), tongueOut, gaze in degrees/30
-relative to the camera direction, lip seal and jaw thrust read-outs, and free dimensions that no rig reads.
+z_dyn is absolute: 51 ARKit coefficients in [0, 1] (landmarker's names without `_neutral`), tongueOut, gaze in
+degrees / 30 relative to the head, and free dimensions that no rig reads.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ BLENDSHAPE_NAMES: tuple[str, ...] = (
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
     "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
     "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft",
-    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight",
-    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight",
-    "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft",
-    "noseSneerRight", "tongueOut",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
 """52 ARKit coefficients; left and right are the person's own. Values in [0, 1], absolute (0 = relaxed neutral face)."""
 
 GAZE_NAMES: tuple[str, ...] = ("gaze_yaw", "gaze_pitch")
 """Degrees / 30 from the straight-ahead direction of the head (yaw > 0 towards the picture's right, pitch > 0 up). The
-`eyeLook*` coefficients are derived from these by `motion.controls`; renderers read the coefficients' eyeballs from here."""
+`eyeLook*` coefficients follow from these (`motion.speech.gaze_curves`)."""
 
 FREE_NAMES: tuple[str, ...] = tuple(f"free_{i}" for i in range(10))
 """Dimensions of z_dyn without a named read-out: the bottleneck a learned face may use."""

@@ -13,6 +13,7 @@ from detect.check import check_file
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
 from detect.evidence import evidence_pictures, most_suspicious_second
 from detect.forensics import file_facts, in_bytes, metadata_marks
+from detect.report import to_html
 from detect.verdict import Finding
 from media.clip import Clip
 from provenance.claims import Claim, SourceType
@@ -68,6 +69,8 @@ def test_an_unsigned_file_is_judged_by_the_detectors(plain: Path) -> None:
 def test_a_signed_synthetic_file_is_found_whatever_the_detector_says(declared: Path) -> None:
     report = check_file(declared, Fixed(HARMLESS))
     assert (report.verdict.finding, report.verdict.rule) == (Finding.DECLARED_SYNTHETIC, 2)
+    assert "signed by the development identity of this machine and trusted" in report.verdict.because[0]
+    assert "DO NOT TRUST" not in to_html(report)
 
 
 def test_the_same_file_read_by_a_stranger_has_an_unknown_signer(declared: Path) -> None:

@@ -80,14 +80,14 @@ def test_too_few_frames_or_another_size_are_refused() -> None:
 def evidence(synthetic: bool, person: str, level: float, rng: np.random.Generator, name: str) -> ClipEvidence:
     windows = rng.normal(0, 1, (4, len(temporal.FEATURES))).astype(np.float32)
     windows[:, temporal.FEATURES.index(name)] += level
-    return ClipEvidence(synthetic, person, "m", rng.normal(0, 1, 4), windows)
+    return ClipEvidence(synthetic, person, "m", rng.normal(0, 1, 4), windows, rng.normal(0, 1, 48))
 
 
 @pytest.mark.parametrize(("shift", "counts"), [(-2.0, True), (2.0, False)])
 def test_a_measurement_counts_only_in_the_direction_that_reasoning_allows(shift: float, counts: bool) -> None:
     rng, name = np.random.default_rng(0), "uneven_x"
     clips = [evidence(i % 2 == 1, f"p{i}", shift * (i % 2), rng, name) for i in range(60)]
-    model = fit_temporal(clips, {name: -1})
+    model = fit_temporal(clips, [{name: -1}])
     assert bool(model.features) == counts
     if counts:
         fresh = [model.score(evidence(s, "q", shift * s, rng, name).windows) for s in (True, False) for _ in range(20)]
@@ -97,7 +97,7 @@ def test_a_measurement_counts_only_in_the_direction_that_reasoning_allows(shift:
 def test_without_measured_seconds_motion_has_no_say() -> None:
     rng = np.random.default_rng(1)
     clips = [evidence(i % 2 == 1, f"p{i}", -2.0 * (i % 2), rng, "uneven_x") for i in range(40)]
-    model = fit_temporal(clips, {"uneven_x": -1})
+    model = fit_temporal(clips, [{"uneven_x": -1}])
     assert np.isnan(model.score(np.zeros((0, len(temporal.FEATURES)), np.float32)))
 
 

@@ -18,7 +18,7 @@ from provenance.cli import app
 from provenance.credential import Credential, Standing
 from provenance.identity import create_identity
 from provenance.rendering import plain
-from provenance.trust import TrustAnchors
+from provenance.trust import TrustAnchors, identity_folder
 
 Originals = dict[str, Path]
 TYPE = ("--source-type", "trainedAlgorithmicMedia")
@@ -69,8 +69,6 @@ def test_exit_codes_tell_the_standing(
     ):
         assert run(*wrong).exit_code == 2
     root = tmp_path / "root.pem"
-    from provenance.trust import identity_folder
-
     root.write_bytes((identity_folder() / "root.pem").read_bytes())
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another-machine"))
     assert run("verify", path).exit_code == 4
@@ -102,7 +100,8 @@ def test_the_human_answer_says_why(originals: Originals, signed: Callable[[str],
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("trusted", "TRUSTED: unchanged since it was signed by someone on your trust list"),
+        ("trusted", "TRUSTED: unchanged since it was signed on this machine"),
+        ("listed", "TRUSTED: unchanged since it was signed by someone on your trust list"),
         ("broken", "BROKEN: its credential does not hold"),
         ("absent", "NO CREDENTIALS: nobody signed for it; that is usual, and proves nothing"),
         ("unknown", "UNKNOWN SIGNER: unchanged since it was signed, but it could be anyone"),
@@ -119,10 +118,12 @@ def test_the_first_line_says_in_plain_words_what_it_means(
     path = originals["clip.png"] if name == "absent" else signed("clip.png")
     if name == "broken":
         path.write_bytes(flip_content(path.read_bytes(), "png"))
-    if name == "unknown":
+    root = identity_folder() / "root.pem"
+    if name in ("unknown", "listed"):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another-machine"))
+    trust = ("--trust", root) if name == "listed" else ()
     for verb in ("verify", "show"):
-        assert words in run(verb, path).stdout.splitlines()[0]
+        assert words in run(verb, path, *trust).stdout.splitlines()[0]
 
 
 @pytest.mark.parametrize("verb", [("verify",), ("verify", "--json"), ("show",)])
