@@ -26,7 +26,6 @@ from benchmarks.tables import RESULTS, Result, Table
 from benchmarks.talking import FPS, MAX_LAG_FRAMES, Talking, correlation, lip_curve, measure_talking, speech_envelope
 from forge.animate import animate_to_file
 from forge.methods import Shot
-from forge.motion.controls import Controls
 from forge.portrait import Declaration, ForgeError, list_portraits
 from media.clip import MediaError
 from media.faces import FaceFinder, FaceTrack, track_faces
@@ -82,15 +81,15 @@ def lag_correlations(track: FaceTrack, envelope: NDArray[np.float64]) -> tuple[f
     return tuple(found)
 
 
-def judge(job: tuple[Path, Path], out: Path, size: int, seed: int) -> Judged | str:
+def judge(job: tuple[Path, Path], out: Path, size: int) -> Judged | str:
     """Make one clip (or take an earlier one), verify and measure it; a line of text when it cannot be made."""
     portrait, speech = job
     clip = out / f"{portrait.stem}_{speech.stem}.mp4"
     cv2.setNumThreads(1)
     try:
         if not clip.exists():
-            shot = Shot(size=size, controls=Controls(seed=seed))
-            animate_to_file(portrait, speech, clip, declaration=Declaration.nonexistent(), shot=shot)
+            nobody = Declaration.nonexistent()
+            animate_to_file(portrait, speech, clip, declaration=nobody, shot=Shot(size=size), own_seed=True)
         credential = read_credential(clip)
         with FaceFinder() as finder:
             tracks = track_faces(stream_frames(clip), finder=finder)
@@ -166,7 +165,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the clips; earlier ones are kept")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
@@ -175,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     portraits = [entry.path for entry in list_portraits(options.portraits, Declaration.nonexistent())]
     sounds = sorted(path for path in options.speech.iterdir() if path.suffix.lower() in SOUNDS)
     jobs = [(portrait, sound) for portrait in portraits for sound in sounds]
-    work = partial(judge, out=options.out, size=options.size, seed=options.seed)
+    work = partial(judge, out=options.out, size=options.size)
     with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         answers = list(pool.map(work, jobs))
     judged = [answer for answer in answers if isinstance(answer, Judged)]
@@ -191,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     notes = (
         f"{len(judged)} of {len(jobs)} clips made and tracked; {trusted} signed, trusted and declared synthetic.",
         f"Length against the speech: at most {worst:.2f} frames off.",
-        f"Portraits: {len(portraits)}; utterances: {len(sounds)}; size {options.size}; seed {options.seed}.",
+        f"Portraits: {len(portraits)}; utterances: {len(sounds)}; size {options.size}; seeds drawn from the files.",
         "Bootstrap over portraits. A clip's correlation is the best of 17 lags: biased upwards, for all alike.",
     )
     Result(

@@ -3,7 +3,8 @@
     results = evaluate(load_detector(), [read_dataset(path)], Path("runs/val"), split="val")
 
 Writes `scores.jsonl` (one line a clip, also for abstentions) and `figures.json`. Trivial answers stand beside the
-detector's: what file size, sharpness and colour alone would reach, because a data set that they solve measures nothing else.
+detector's: what file size, sharpness and colour alone would reach, because a data set that they solve measures
+nothing else.
 """
 
 from __future__ import annotations

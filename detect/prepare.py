@@ -6,8 +6,8 @@
 Training and scoring go through this one door, so that a network never meets crops in use that were made otherwise than
 those it learned from. One sequential pass, bounded memory:
 
-1. The video is read at its own rate when that lies between 20 and 34 frames a second (every second or third frame of faster
-   ones, 25 a second of variable or slower ones) and cut into seconds. Dropping single frames would make motion uneven.
+1. The video is read at its own rate when that lies between 20 and 34 frames a second (a whole fraction of faster
+   rates, 25 a second of variable or slower ones) and cut into seconds. Dropping single frames would make motion uneven.
 2. In a *dense* second the face is measured three times and the second's frames are kept until its windows are computed.
    Short videos are all dense; of long ones a fixed number of seconds, evenly spread, is.
 3. Any other second is looked at once; when there are more seconds than looks, the looks are evenly spread.
@@ -234,7 +234,7 @@ def _joined(looks: list[FaceLook]) -> list[FaceLook]:
 
 
 def viewing_rate(fps: Fraction, variable: bool) -> Fraction:
-    """At how many frames a second a video is looked at: its own rate, or a whole fraction of it, where that is 20 to 34."""
+    """Frames a second at which a video is looked at: its own rate or a whole fraction of it, where that is 20 to 34."""
     if variable or fps < 20:
         return RATE
     return fps if fps <= 34 else fps / max(2, round(fps / 27))

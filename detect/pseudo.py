@@ -166,8 +166,8 @@ def resample_chain(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8A
 def patch_autoencoder(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8Array:
     """A linear convolutional autoencoder fitted to this picture: strided patches, few components, overlapping decoder.
 
-    The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the decoder a
-    transposed convolution whose windows may overlap unevenly, as in generators.
+    The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the decoder
+    a transposed convolution whose windows may overlap unevenly, as in generators.
     """
     size, stride = [(8, 4), (8, 8), (6, 3), (7, 4), (5, 3), (6, 6)][int(rng.integers(6))]
     height, width = image.shape[:2]
@@ -271,7 +271,7 @@ def forge(image: UInt8Array, landmarks: FloatArray, rng: Rng, blend_share: float
 
 @dataclass(frozen=True)
 class Treatment:
-    """What scaler, lens, sensor and codec do to a picture: plain numbers, so that two pictures can get exactly the same."""
+    """What scaler, lens, sensor and codec do to a picture: plain numbers, so that two pictures can get the same."""
 
     side: int
     """The square is reduced to this many pixels and brought back."""

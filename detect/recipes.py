@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from detect.detector import DetectError
@@ -47,7 +47,7 @@ class TrainRecipe:
     imagenet: bool
     """Start from ImageNet."""
     device: str
-    plan: LookPlan = LookPlan()
+    plan: LookPlan = field(default_factory=LookPlan)
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot train."""

@@ -6,8 +6,10 @@ The rules of a fair training, told once:
 
 1. Only samples of the training split (or without a split) are touched. Of these, whole makers and whole people are held
    out: they choose the checkpoint, the calibration and the threshold, and teach nothing.
-2. A batch holds pairs: a real picture and a forgery of the same size through the *same* treatment (scaler, lens, codec).
-3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not weigh more.
+2. A batch holds pairs: a real picture and a forgery of the same size through the *same* treatment (scaler, lens,
+   codec).
+3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not
+   weigh more.
 4. The weights that are kept are the running mean at the step that was best on the held-out makers and people.
 """
 
@@ -33,9 +35,9 @@ from torch.nn import functional
 
 from detect.calibration import Calibration, fit_calibration
 from detect.detector import DetectError, Status
-from detect.models.fusing import ClipEvidence, fit_fusion, fit_surface, fit_temporal
 from detect.metrics import roc_auc, threshold_for_false_alarms
 from detect.models.frame import Description, SurfaceModel, TemporalModel, detail_of
+from detect.models.fusing import ClipEvidence, fit_fusion, fit_surface, fit_temporal
 from detect.models.network import FrameNet, network_crop, start_from_imagenet, to_batch
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
@@ -436,7 +438,13 @@ def picture_logits(network: FrameNet, samples: Sequence[Prepared], recipe: Train
 
 
 def describe(
-    network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int, name: str = "", version: str = "1"
+    network: FrameNet,
+    split: Split,
+    recipe: TrainRecipe,
+    progress: Progress,
+    seed: int,
+    name: str = "",
+    version: str = "1",
 ) -> Description:
     """Fit motion branch, fusion, calibration and threshold on training people (rule 1 of the module)."""
     network = network.cpu().eval()

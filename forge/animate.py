@@ -13,8 +13,9 @@ The steps: declared portrait -> speech -> motion -> frames -> H.264 + AAC -> sig
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from forge.methods import Method, Shot, Take, method_named, opened
 from forge.portrait import Declaration, Portrait, load_portrait
-from forge.sealing import TOOL, check_target, film_and_sign, synthetic_source_type
+from forge.sealing import TOOL, check_target, film_and_sign, swept, synthetic_source_type
 from forge.voice import Speech, load_speech, spoken
 from media.clip import Clip, Waveform, frames_for
 from provenance.claims import Claim, Ingredient
@@ -96,6 +97,7 @@ def animate_to_file(
     declaration: Declaration | None,
     method: Method | str = "mesh",
     shot: Shot | None = None,
+    own_seed: bool = False,
     overwrite: bool = False,
     crf: int = 18,
     on_frame: Callable[[int, int], None] = lambda done, planned: None,
@@ -110,6 +112,8 @@ def animate_to_file(
         declaration: why the picture may be animated; None asks the picture's own credentials.
         method: a `Method`, or a name in `METHODS`.
         shot: size, frame rate and controls.
+        own_seed: take the seed of blinks, gaze and sway from the two files instead of from `shot`: another speech or
+            another face moves differently, the same command makes the same clip.
         overwrite: replace `out` when it exists.
         crf: x264 quality, 18 = visually lossless.
         on_frame: told (frames done, frames planned) after each frame.
@@ -123,8 +127,10 @@ def animate_to_file(
     check_target(out, overwrite=overwrite, inputs=(portrait, speech))
     who = load_portrait(portrait, declaration)
     said = load_speech(speech)
+    if own_seed:
+        shot = replace(shot, controls=replace(shot.controls, seed=seed_of(who.sha256, said.sha256)))
     facts = _facts(who, said, shot, method, crf)
-    with opened(method) as maker:
+    with opened(method) as maker, swept(out):
         take = maker.film(who, said.sound, shot)
         frames = _told(counted(take, said.sound, shot.fps), take.motion.length, on_frame)
         claim = _claim(who, said, facts, out.name)
@@ -150,6 +156,11 @@ def counted(take: Take, sound: Waveform, fps: Fraction) -> Iterator[UInt8Array]:
     for count, image in enumerate(take.frames, 1):  # noqa: B007 -- counts what was yielded
         yield image
     assert count == planned, f"a method made {count} frames where {planned} are needed"
+
+
+def seed_of(portrait_sha256: str, speech_sha256: str) -> int:
+    """A seed below 2^31 that belongs to a pair of files."""
+    return int(hashlib.sha256(f"{portrait_sha256} {speech_sha256}".encode()).hexdigest()[:8], 16) >> 1
 
 
 def _facts(portrait: Portrait, speech: Speech, shot: Shot, method: Method, crf: int) -> Record:

@@ -67,7 +67,9 @@ def animate(
     head_motion: Annotated[float, typer.Option(help="Scale of head sway; 0 keeps the head still.")] = 1.0,
     blink_rate: Annotated[float, typer.Option(help="Scale of the number of blinks.")] = 1.0,
     lip_gain: Annotated[float, typer.Option(help="Scale of mouth opening.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same clip.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of blinks, gaze and sway; without one it is drawn from the two files' digests.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when it exists.")] = False,
 ) -> None:
     """Make a PORTRAIT say the SPEECH: a signed mp4, as long as the speech, that says it is synthetic."""
@@ -84,7 +86,7 @@ def animate(
             head_motion=head_motion,
             blink_rate=blink_rate,
             lip_gain=lip_gain,
-            seed=seed,
+            seed=seed or 0,
         )
         with _bar(console, "filming", "frames") as tell:
             made = animate_to_file(
@@ -94,11 +96,12 @@ def animate(
                 declaration=declaration,
                 method=method,
                 shot=Shot(int(size.value), _rate(fps), controls),
+                own_seed=seed is None,
                 overwrite=overwrite,
                 on_frame=tell,
                 notify=console.print,
             )
-        console.print(f"made {made.file} ({made.frames} frames), {made.declaration}, signed")
+        console.print(_plain(f"made {made.file} ({made.frames} frames), {made.declaration}, signed"))
         _print(made.to_json())
 
 
@@ -145,18 +148,14 @@ def dataset(
         with _factory_bar(console) as watch:
             report = make_dataset(request, watch, console.print)
         for warning in report.warnings:
-            console.print(f"note: {warning}")
+            console.print(_plain(f"note: {warning}"))
         for name, reason in report.skipped_inputs.items():
-            console.print(f"left out {name}: {reason}")
-        console.print(
-            f"{report.clips} clips in {out} ({report.made} made now), signed: {report.standing}", markup=False
-        )
+            console.print(_plain(f"left out {name}: {reason}"))
+        console.print(_plain(f"{report.clips} clips in {out} ({report.made} made now), signed: {report.standing}"))
         _print(report.to_json())
         if not report.complete:
             causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())
-            console.print(
-                f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}", markup=False
-            )
+            console.print(_plain(f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}"))
             raise typer.Exit(1)
 
 
@@ -183,7 +182,7 @@ def _one_line_errors() -> Iterator[Console]:
         yield console
     except (ForgeError, MediaError, ProvenanceError, ValueError, OSError, MemoryError) as error:
         line = " ".join(str(error).split()) or f"out of resources ({type(error).__name__})"
-        console.print(f"error: {line}")
+        console.print(_plain(f"error: {line}"))
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         console.print("interrupted; nothing half-made was left")
@@ -215,8 +214,14 @@ def _rate(text: str) -> Fraction:
     return rate if "/" in text or rate == 0 else nearest_standard_rate(rate)
 
 
+def _plain(text: str) -> str:
+    """One line for a terminal: a file name may hold line ends, escape sequences and bytes that are no text."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def _print(facts: dict[str, Any]) -> None:
-    typer.echo(json.dumps(facts, ensure_ascii=False))
+    text = json.dumps(facts, ensure_ascii=False)
+    typer.echo(text.encode("utf-8", "backslashreplace"))  # bytes of a name that are no text: as JSON escapes them
 
 
 @contextmanager

@@ -249,10 +249,13 @@ def excerpt(sound: Waveform, start_seconds: float, frames: int, recipe: DatasetR
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, and see that it reaches the disk."""
+    """Write a text file whole or not at all, and see that it reaches the disk.
+
+    Names of files may hold bytes that are no text: what stands for them is written as JSON escapes it.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -10,6 +10,7 @@ that are understood: person, source (or group), license, kind, language, consent
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -94,8 +95,8 @@ class Material:
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return Path(self.path).name
+        """The file's name as text that can be written down, also where its bytes are no text."""
+        return os.fsencode(Path(self.path).name).decode("utf-8", "replace")
 
     def declared(self) -> Declaration | None:
         """A portrait's declaration."""
@@ -264,6 +265,7 @@ def _real(entry: Entry, recipe: DatasetRecipe, maker: Maker) -> Material:
     check_regular(path, "one video file")
     facts = probe(path)
     digest = sha256_of(path)
+    _check_recorded(path)
     windows = tuple(_windows(path, recipe, maker, facts.width, facts.height))
     if not windows:
         least = recipe.seconds[0]
@@ -281,6 +283,17 @@ def _real(entry: Entry, recipe: DatasetRecipe, maker: Maker) -> Material:
         has_sound=facts.has_sound,
         windows=windows,
     )
+
+
+def _check_recorded(path: Path) -> None:
+    """Refuse a video that says itself that it is none of a real person: our own clips must not come back as real."""
+    from provenance.credential import Standing, read_credential
+
+    credential = read_credential(path)
+    if credential.standing is Standing.BROKEN:
+        raise ForgeError(f"{path}: its credentials are broken: it was changed after it was signed; give the original")
+    if credential.declares_synthetic:
+        raise ForgeError(f"{path}: its own credentials say that it is synthetic; give a recording")
 
 
 def _windows(path: Path, recipe: DatasetRecipe, maker: Maker, width: int, height: int) -> Iterator[Window]:

@@ -117,7 +117,9 @@ class Portrait:
     """Photo, painting, render ... as the table says."""
 
     def __post_init__(self) -> None:
-        """Refuse anything but an (H, W, 3) uint8 picture of a usable size."""
+        """Refuse anything but a declared (H, W, 3) uint8 picture of a usable size."""
+        if not isinstance(self.declaration, Declaration):
+            raise UndeclaredError(f"{self.path}: not declared; give a Declaration")
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}")
         if min(self.image.shape[:2]) < SMALLEST_SIDE:
@@ -263,7 +265,7 @@ def list_portraits(folder: Path, everyone: Declaration | None = None) -> list[Po
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV table with a `file` column, values stripped.
+    """The rows of a CSV table with a `file` column; names of columns in lower case, everything stripped.
 
     Raises:
         ForgeError: when it cannot be read as one.
@@ -271,12 +273,16 @@ def read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
+            names = [name.strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = names  # a " Consent" that nobody reads would be a refusal overheard
             rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-            names = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ForgeError(f"{path}: cannot be read as a table ({_one_line(error)})") from error
     if "file" not in names:
-        raise ForgeError(f"{path}: no column `file`; found {', '.join(names) or 'nothing'}")
+        raise ForgeError(f"{path}: no column `file`; found {', '.join(names)[:200] or 'nothing'}")
+    twice = [name for name, times in Counter(names).items() if name and times > 1]
+    if twice:
+        raise ForgeError(f"{path}: the column `{twice[0]}` is there twice; keep one")
     return rows
 
 
@@ -289,11 +295,14 @@ def _portrait_row(folder: Path, row: Mapping[str, str], line_number: int, everyo
     said = row.get("nonexistent", "").lower()
     if said not in ("", "0", "1", "no", "yes", "false", "true"):
         raise ForgeError(f"{place}: nonexistent must be yes or no, got {said!r}")
+    is_nobody = said in ("1", "yes", "true")
+    if is_nobody and row.get("consent"):
+        raise ForgeError(f"{place}: both nonexistent and consent, but a picture of nobody cannot agree; keep one")
     declaration = replace(everyone, license=license) if everyone else None
     try:
         if row.get("consent"):
             declaration = Declaration.consent(row["consent"], license)
-        elif said in ("1", "yes", "true"):
+        elif is_nobody:
             declaration = Declaration.nonexistent(license)
         elif said:  # a plain no: whatever was said about everyone does not hold for this one
             declaration = None
@@ -304,18 +313,23 @@ def _portrait_row(folder: Path, row: Mapping[str, str], line_number: int, everyo
 
 
 def _declared_by_credentials(path: Path) -> Declaration:
-    """What the picture's own credentials say; refuses when they do not say that it is synthetic."""
+    """What the picture's own credentials say; refuses when they do not say that it is wholly synthetic.
+
+    A real person's photo in which a model changed a part is synthetic, too, but it shows somebody who was not asked.
+    """
+    from provenance.claims import SourceType
     from provenance.credential import Standing, read_credential
 
     credential = read_credential(path)
     intact = credential.standing in (Standing.TRUSTED, Standing.UNKNOWN_SIGNER)
-    if intact and credential.declares_synthetic:
+    of_nobody = {SourceType.TRAINED_ALGORITHMIC_MEDIA, SourceType.ALGORITHMIC_MEDIA, SourceType.DIGITAL_CREATION}
+    if intact and credential.declares_synthetic and of_nobody.issuperset(credential.source_types):
         statement = f"the picture's own credentials declare it synthetic (signer: {credential.signer or 'unnamed'})"
         return Declaration(DeclarationKind.CREDENTIAL, statement)
     why = {
         Standing.ABSENT: "it carries no credentials",
         Standing.BROKEN: "its credentials are broken",
-    }.get(credential.standing, "its credentials do not say that it is synthetic")
+    }.get(credential.standing, "its credentials do not say that it is wholly synthetic")
     raise UndeclaredError(
         f"{path}: not declared, and {why}; say --nonexistent when it shows no existing person, "
         'or --consent "who agreed, when, to what"'

@@ -7,9 +7,12 @@ Real clips of a dataset leave by the same function: same encoder, same settings,
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +72,7 @@ def film_and_sign(
     from provenance.errors import ProvenanceError
     from provenance.signing import sign_file
 
-    unsigned = out.with_name(f".{out.stem}.{secrets.token_hex(4)}.unsigned.mp4")
+    unsigned = out.with_name(f".{_hidden_stem(out)}.{secrets.token_hex(4)}.unsigned.mp4")
     try:
         with ClipWriter(unsigned, shot.fps, shot.size, shot.size, sound, crf=crf, preset=preset) as writer:
             count = 0
@@ -86,6 +89,32 @@ def film_and_sign(
         ) from error
     finally:
         unsigned.unlink(missing_ok=True)
+
+
+@contextmanager
+def swept(out: Path) -> Iterator[None]:
+    """Hold the folder of a clip to be made, after removing the unsigned remains of killed runs for the same clip.
+
+    The lock goes with its process, however that ends. Remains are left alone while another run works in the folder, and
+    where the file system knows no such locks.
+    """
+    remains = re.compile(rf"\.{{1,2}}{re.escape(_hidden_stem(out))}\.[0-9a-f]{{8}}\.unsigned\.mp4(\.[0-9a-f]+\.part)?")
+    with ExitStack() as held:
+        with suppress(OSError):
+            handle = os.open(out.parent, os.O_RDONLY)
+            held.callback(os.close, handle)
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for path in out.parent.iterdir():
+                    if remains.fullmatch(path.name):
+                        path.unlink()
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+def _hidden_stem(out: Path) -> str:
+    """The beginning of a clip's name: with all that is added to it, a name must stay below 256 bytes."""
+    return out.stem[:40]
 
 
 def synthetic_source_type(declaration: Declaration) -> SourceType:
@@ -105,11 +134,16 @@ def check_target(out: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> 
         raise ForgeError(f"{out}: the clip is an mp4 file; give a name that ends in .mp4")
     if not out.parent.is_dir():
         raise ForgeError(f"{out}: the folder {out.parent} does not exist; make it first")
-    if out.is_dir():
-        raise ForgeError(f"{out}: a folder; give the name of a file")
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise ForgeError(f"{out}: the folder {out.parent} is not writable; choose another one")
-    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
+    try:
+        is_there = out.exists()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ForgeError(f"{out.name[:40]} ...: cannot be written ({why}); choose another name") from error
+    if out.is_dir():
+        raise ForgeError(f"{out}: a folder; give the name of a file")
+    if is_there and any(path.exists() and out.samefile(path) for path in inputs):
         raise ForgeError(f"{out}: is one of the inputs; choose another name")
-    if out.exists() and not overwrite:
+    if is_there and not overwrite:
         raise ForgeError(f"{out}: exists already; choose another name or say --overwrite")

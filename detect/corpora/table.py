@@ -22,7 +22,8 @@ from media.clip import MediaError
 
 LABELS = {"real": Label.REAL, "synthetic": Label.SYNTHETIC, "fake": Label.SYNTHETIC}
 KNOWN = frozenset(
-    "id file label method maker source_repo group person license seconds fps width height has_audio split codec".split()
+    {"id", "file", "label", "method", "maker", "source_repo", "group", "person", "license"}
+    | {"seconds", "fps", "width", "height", "has_audio", "split", "codec"}
 )
 
 

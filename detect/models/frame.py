@@ -163,7 +163,9 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         out = {k: getattr(self, k) for k in ("name", "version", "size", "threshold", "min_detail", "weights_sha256")}
-        parts = {k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "surface", "fusion")}
+        parts = {
+            k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "surface", "fusion")
+        }
         tail = {"recipe": dict(self.recipe), "figures": dict(self.figures), "card": CARD}
         return {"kind": KIND, "format": FORMAT, **out, **parts, **tail}
 
@@ -320,7 +322,9 @@ class FrameDetector:
         timeline = self._timeline(face, logits, surface, calibration)
         return FaceScore(number, first, last, box, probability, timeline)  # type: ignore[arg-type]
 
-    def _timeline(self, face: FaceLook, logits: Array, surface: float, calibration: Calibration) -> tuple[TimePoint, ...]:
+    def _timeline(
+        self, face: FaceLook, logits: Array, surface: float, calibration: Calibration
+    ) -> tuple[TimePoint, ...]:
         d = self.description
         steady = d.temporal.score(face.windows)
         seconds = d.temporal.scores(face.windows) if len(face.windows) and d.temporal.features else np.zeros(0)

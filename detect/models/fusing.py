@@ -40,9 +40,10 @@ Directions = Mapping[str, int]
 """Measurement -> +1 when synthetic clips show more of it, -1 when less."""
 GROUPS: tuple[Directions, ...] = (dict.fromkeys(SMOOTH, -1), dict.fromkeys(SLIDING, -1))
 """Measurements of one group count alike, and groups are weighed against each other."""
-SURFACE_WEIGHT = 0.35
-"""Of the surface branch beside a motion branch of unit spread: half of what one group counts. On other makers and other
-collections of real clips this gave AUC .80 (worst maker .75), motion alone .79 (.71), surface as an equal .77 (.69)."""
+SURFACE_WEIGHT = 1.0
+"""Of the surface branch beside a motion branch of unit spread. Leaving out makers and collections of real clips of the
+training split would give it a third of that (AUC .80 against .77); diffusion makers that jitter where others are
+smooth, seen in validation only, need it (.80 against .73). The validation figures are therefore a little optimistic."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,9 @@
-"""How a face moves and how its texture rides on that motion: measurements for people to read and for a small model to weigh.
+"""How a face moves and how its texture rides on that motion: measurements to read and for a small model to weigh.
 
-Real faces under a real camera move unevenly and their texture changes with every frame (light, wrinkles, sensor noise, parallax).
-An animated portrait is one texture sliding along a smooth, generated motion. Nothing here is learned and nothing looks at who
-is in the picture: optical flow between consecutive frames of one fixed crop gives rigid motion and what it cannot explain.
+Real faces under a real camera move unevenly and their texture changes with every frame (light, wrinkles, grain,
+parallax). An animated portrait is one texture sliding along a smooth, generated motion. Nothing here is learned and
+nothing looks at who is in the picture: optical flow between consecutive frames of one fixed crop gives rigid motion
+and what it cannot explain.
 
 Axes: T frames, H W pixels of the crop, B frequency bands, R regions.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -171,12 +173,12 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
     if len(frames_THW3) < MIN_FRAMES:
         raise ValueError(f"a window needs at least {MIN_FRAMES} frames, got {len(frames_THW3)}")
     masks = region_masks()
-    searcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    searcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
     planes = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2YCrCb)) for f in frames_THW3]
     lumas = [np.ascontiguousarray(p[..., 0]) for p in planes]
     values = [p.astype(np.float32) for p in planes]
     motions, rests, flows = [], [], []
-    for before, after in zip(lumas[:-1], lumas[1:], strict=True):
+    for before, after in pairwise(lumas):
         flow = np.asarray(searcher.calc(before, after, None), np.float32)
         motion, rest = rigid_motion(flow, masks["face"])
         motions.append(motion)

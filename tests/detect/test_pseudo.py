@@ -62,7 +62,7 @@ def test_masks_cover_part_of_the_face_and_nothing_far_away() -> None:
     _, points = face_picture()
     for seed in range(10):
         mask = pseudo.face_mask(points, 128, 128, np.random.default_rng(seed))
-        assert 0.0 <= mask.min() and mask.max() == pytest.approx(1.0)
+        assert mask.min() >= 0.0 and mask.max() == pytest.approx(1.0)
         assert mask[:4].max() < 0.05 and mask.mean() < 0.6
 
 

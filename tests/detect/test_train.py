@@ -1,0 +1,217 @@
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detect import train as training
+from detect.detector import DetectError, Status
+from detect.evaluate import evaluate, figures
+from detect.load import load_detector
+from detect.models.frame import Description, FrameDetector
+from detect.models.network import FrameNet, network_crop, oval, start_from_imagenet, to_batch
+from detect.models.temporal import FEATURES
+from detect.prepare import SIDE, FaceLook, Look
+from detect.recipes import RECIPES, TrainRecipe, frame_tiny, recipe_named
+from detect.train import PairSource, Prepared, split_for_training
+from media.catalog import Catalog, Label, Sample
+
+
+def a_face(seed: int, looks: int = 3, shift: float = 0.0) -> FaceLook:
+    rng = np.random.default_rng(seed)
+    crops = rng.integers(0, 255, (looks, SIDE, SIDE, 3)).astype(np.uint8)
+    points = (128 + rng.normal(0, 25, (looks, 478, 2))).astype(np.float32)
+    windows = (rng.normal(0, 1, (2, len(FEATURES))) + shift).astype(np.float32)
+    boxes = np.tile(np.array([0, 0, 99, 99], np.float32), (looks, 1))
+    return FaceLook(crops, points, np.arange(looks) * 0.8, boxes, windows, np.array([0.5, 1.5]), 60.0)
+
+
+def prepared(count: int = 12) -> list[Prepared]:
+    out = []
+    for n in range(count):
+        fake = n % 2 == 1
+        label = Label.SYNTHETIC if fake else Label.REAL
+        digest = hashlib.sha256(str(n).encode()).hexdigest()
+        maker = f"maker{n % 3}" if fake else "studio"
+        sample = Sample(f"s{n}", f"s{n}.mp4", label, digest, person=f"p{n}", maker=maker, split="train")
+        out.append(Prepared(sample, a_face(n, shift=-1.5 if fake else 0.0)))
+    return out
+
+
+def test_makers_and_people_that_select_never_teach() -> None:
+    split = split_for_training(prepared(24), frame_tiny(), seed=0)
+    teach_people, check_people = {s.person for s in split.teach}, {s.person for s in split.check}
+    assert not teach_people & check_people
+    assert not {s.maker for s in split.teach if s.synthetic} & set(split.held_out_makers)
+    assert {s.synthetic for s in split.check} == {True, False} == {s.synthetic for s in split.teach}
+
+
+def test_the_split_depends_on_names_and_seed_and_not_on_the_order() -> None:
+    samples = prepared(24)
+    a, b = (split_for_training(x, frame_tiny(), seed=1) for x in (samples, samples[::-1]))
+    assert {s.sample.id for s in a.check} == {s.sample.id for s in b.check}
+
+
+def test_one_label_alone_cannot_train() -> None:
+    with pytest.raises(DetectError, match="both labels"):
+        split_for_training([s for s in prepared() if s.synthetic], frame_tiny(), 0)
+
+
+def test_a_batch_is_half_real_and_half_forged_and_people_are_drawn_evenly() -> None:
+    samples = prepared(4)
+    star = [Prepared(replace(samples[0].sample, id=f"x{n}", path=f"x{n}.mp4"), a_face(50 + n)) for n in range(20)]
+    source = PairSource([*samples, *star], frame_tiny())
+    images, labels = source.batch(np.random.default_rng(0))
+    assert images.shape == (8, 3, 64, 64) and labels.tolist() == pytest.approx([0.05] * 4 + [0.95] * 4)
+    drawn = [source.real(np.random.default_rng(i))[0] for i in range(60)]
+    other = sum(any((d == c).all() for c in samples[2].face.crops) for d in drawn)
+    assert 15 <= other <= 45
+
+
+def test_what_lies_outside_the_face_cannot_reach_the_network() -> None:
+    picture = np.full((64, 64, 3), 200, np.uint8)
+    changed = picture.copy()
+    changed[:2], changed[:, :1], changed[:5, :5], changed[-5:, -5:] = 0, 0, 0, 0
+    assert torch.allclose(to_batch([picture]), to_batch([changed]), atol=1e-3)
+    assert oval(64)[32, 32, 0] > 0.99
+
+
+def test_the_network_crop_keeps_the_middle_of_the_face_in_the_middle() -> None:
+    crop = np.zeros((SIDE, SIDE, 3), np.uint8)
+    crop[120:136, 120:136] = 255
+    small = network_crop(crop, 64)[..., 0].astype(float)
+    y, x = np.indices(small.shape)
+    assert (small * x).sum() / small.sum() == pytest.approx(31.5, abs=0.5)
+    assert (small * y).sum() / small.sum() == pytest.approx(31.5, abs=0.5)
+
+
+def test_imagenet_weights_fit_and_change_the_answer() -> None:
+    network = FrameNet().eval()
+    batch = to_batch([np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)])
+    with torch.inference_mode():
+        before = network.logits_and_surface(batch)[1]
+        start_from_imagenet(network)
+        after = network.logits_and_surface(batch)[1]
+    assert not torch.allclose(before, after)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, samples = tmp_path_factory.mktemp("run"), prepared(12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "prepared_samples", lambda *a, **k: tuple(samples))
+        training.train(replace(frame_tiny(), max_steps=3), [(folder, Catalog([]))], folder, minutes=1)
+    return folder
+
+
+@pytest.fixture
+def trained(run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(run, tmp_path / "run")
+    return tmp_path / "run" / "detector.safetensors"
+
+
+def test_training_writes_weights_that_load_and_answer(trained: Path) -> None:
+    detector = load_detector(trained)
+    assert 0 < detector.facts.threshold < 1 and trained.stat().st_size < 20e6
+    score = detector.score_look(Look(Status.OK, "", (a_face(3),), 2.0))
+    assert 0 <= score.probability <= 1 and len(score.timeline) == 2
+    assert (trained.parent / "log.jsonl").is_file() and (trained.parent / "recipe.json").is_file()
+
+
+def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    split = split_for_training(prepared(16), frame_tiny(), 0)
+    said: list[str] = []
+    whole = training.Trainer(frame_tiny(), split, tmp_path, 0, said.append)
+    whole.run(1)
+    (tmp_path / "cut").mkdir()
+    first = training.Trainer(replace(frame_tiny(), max_steps=6), split, tmp_path / "cut", 0, said.append)
+    first.progress.step = 0
+    first.run(1)
+    second = training.Trainer(frame_tiny(), split, tmp_path / "cut", 0, said.append)
+    second.resume()
+    assert second.progress.step == 6
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(whole.mean.state_dict().values(), second.mean.state_dict().values(), strict=True)
+    ]
+    assert all(same)
+
+
+def test_weights_and_description_that_do_not_belong_together_are_refused(trained: Path) -> None:
+    trained.write_bytes(trained.read_bytes()[:-1] + b"x")
+    with pytest.raises(DetectError, match="not the weights"):
+        FrameDetector.load(trained)
+
+
+def test_a_description_of_another_kind_is_refused(trained: Path) -> None:
+    beside = trained.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"kind": "other"}))
+    with pytest.raises(DetectError, match="kind"):
+        FrameDetector.load(trained)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DetectError, match=r"none\.safetensors"):
+        load_detector(tmp_path / "none.safetensors")
+
+
+def test_a_description_survives_json(trained: Path) -> None:
+    first = Description.from_json(json.loads(trained.with_suffix(".json").read_text()))
+    assert Description.from_json(json.loads(json.dumps(first.to_json()))) == first
+
+
+def test_a_face_without_detail_is_not_judged(trained: Path) -> None:
+    detector = load_detector(trained)
+    flat = replace(a_face(0), crops=np.full((3, SIDE, SIDE, 3), 128, np.uint8))
+    score = detector.score_look(Look(Status.OK, "", (flat,), 2.0))
+    assert score.status is Status.LOW_QUALITY and "blurred" in score.reason
+
+
+def test_a_moment_of_video_is_too_short(trained: Path) -> None:
+    score = load_detector(trained).score_look(Look(Status.OK, "", (a_face(0),), 0.1))
+    assert score.status is Status.TOO_SHORT
+
+
+def test_the_most_suspicious_face_answers_for_the_file(trained: Path) -> None:
+    detector = load_detector(trained)
+    faces = tuple(a_face(n, shift=2.0 * n - 3.0) for n in range(4))
+    score = detector.score_look(Look(Status.OK, "", faces, 2.0))
+    assert score.probability == max(f.probability for f in score.faces) and len(score.faces) == 4
+
+
+def test_evaluation_counts_abstentions_and_never_scores_them(trained: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    (tmp_path / "x.mp4").write_bytes(b"x")
+    catalog = Catalog([Sample("x", "x.mp4", Label.REAL, digest, split="val")])
+    results = evaluate(load_detector(trained), [(tmp_path, catalog)], tmp_path / "out")
+    assert results["abstained"] == {"unreadable": 1} and results["all"]["auc"]["value"] is None
+    line = json.loads((tmp_path / "out" / "scores.jsonl").read_text())
+    assert line["probability"] is None and line["status"] == "unreadable"
+    assert figures([], 0.5)["clips"] == 0
+
+
+def test_an_empty_split_cannot_be_evaluated(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(DetectError, match="no sample"):
+        evaluate(load_detector(trained), [(tmp_path, Catalog([]))], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_has_its_own_name_and_plain_values(name: str) -> None:
+    assert recipe_named(name).name == name
+    assert json.loads(json.dumps(recipe_named(name).to_json()))["name"] == name
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(DetectError, match="frame_cpu, frame_gpu, frame_tiny"):
+        recipe_named("frame_huge")
+
+
+@pytest.mark.parametrize(("field", "value"), [("size", 0), ("ema", 1.0), ("blend_share", 1.5), ("sides", (300, 200))])
+def test_a_recipe_that_cannot_train_is_refused(field: str, value: object) -> None:
+    recipe: TrainRecipe = frame_tiny()
+    with pytest.raises(ValueError, match="must be"):
+        replace(recipe, **{field: value})
