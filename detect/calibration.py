@@ -45,7 +45,7 @@ class Calibration:
 def _weights(label_N: NDArray[np.bool_], balanced: bool) -> NDArray[np.float64]:
     if not balanced:
         return np.full(len(label_N), 1.0 / len(label_N))
-    return np.where(label_N, 0.5 / label_N.sum(), 0.5 / (~label_N).sum())
+    return np.asarray(np.where(label_N, 0.5 / label_N.sum(), 0.5 / (~label_N).sum()), np.float64)
 
 
 def fit_calibration(

@@ -206,7 +206,7 @@ def _sharpness(image: UInt8Array) -> float:
 
 def _colour(image: UInt8Array) -> NDArray[np.float64]:
     lab = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), np.float64).reshape(-1, 3)
-    return np.concatenate([lab.mean(axis=0), lab.std(axis=0), np.corrcoef(lab.T)[np.triu_indices(3, 1)]])
+    return np.concatenate([lab.mean(axis=0), lab.std(axis=0), np.asarray(np.corrcoef(lab.T))[np.triu_indices(3, 1)]])
 
 
 def trivial_baselines(

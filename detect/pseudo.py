@@ -144,8 +144,9 @@ def self_blend(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8Array
     mask = face_mask(landmarks, height, width, rng)
     ratio = float(rng.choice([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
     centre = landmarks[:, :2].mean(axis=0)
-    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
-    matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * (width, height)
+    turned = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
+    matrix = np.asarray(turned, np.float64)
+    matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * np.array([width, height])
     moved = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     bent = _elastic(moved.astype(np.float32), rng, strength=0.008 * width, smooth=0.05 * width)
     weight = (mask * ratio)[..., None]
@@ -164,7 +165,7 @@ def resample_chain(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8A
 
 
 def patch_autoencoder(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8Array:
-    """A linear convolutional autoencoder fitted to this picture: strided patches, few components, overlapping decoder.
+    """A linear convolutional autoencoder fitted to this picture: strided patches, few components.
 
     The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the decoder
     a transposed convolution whose windows may overlap unevenly, as in generators.
@@ -228,9 +229,9 @@ def mesh_warp(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8Array:
         hull = cv2.convexHull(np.rint(landmarks[list(MOUTH), :2]).astype(np.int32))
         mask = np.zeros((height, width), np.float32)
         cv2.fillConvexPoly(mask, hull, 1.0)
-        mask = cv2.GaussianBlur(mask, (0, 0), 0.012 * width)[..., None]
+        weight = np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.012 * width), np.float32)[..., None]
         soft = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.8, 2.5))
-        out = out * (1 - mask) + soft * mask
+        out = out * (1 - weight) + np.asarray(soft, np.float32) * weight
     return _image(out)
 
 
@@ -319,7 +320,8 @@ class Treatment:
         out = _resize(image, self.side, self.side, cv2.INTER_AREA if self.side < image.shape[0] else self.kernels[0])
         values = out.astype(np.float32)
         if self.gamma != 1.0 or self.gain != (1.0, 1.0, 1.0):
-            values = 255 * (values / 255) ** np.float32(self.gamma) * np.array(self.gain, np.float32)
+            curved = 255 * (values / 255) ** np.float32(self.gamma) * np.array(self.gain, np.float32)
+            values = np.asarray(curved, np.float32)
         if self.blur:
             values = np.asarray(cv2.GaussianBlur(values, (0, 0), self.blur), np.float32)
         if self.noise:
@@ -340,4 +342,4 @@ def jpeg(image: UInt8Array, quality: int) -> UInt8Array:
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"cannot encode a picture of shape {image.shape}")
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+    return np.asarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1], np.uint8)

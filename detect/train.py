@@ -190,7 +190,7 @@ def network_logits(network: FrameNet, face: FaceLook, size: int, most: int = 8) 
     with torch.inference_mode():
         device = next(network.parameters()).device
         batch = to_batch([network_crop(face.crops[i], size) for i in chosen]).to(device)
-        return network(batch).double().cpu().numpy()
+        return np.asarray(network(batch).double().cpu().numpy(), np.float64)
 
 
 def _auc_on(network: FrameNet, check: Sequence[Prepared], size: int) -> float:
@@ -215,7 +215,7 @@ class Trainer:
         if recipe.imagenet:
             start_from_imagenet(self.network)
             self.network.freeze_lower()
-        self.network = self.network.to(recipe.device, memory_format=torch.channels_last)
+        self.network = self.network.to(recipe.device).to(memory_format=torch.channels_last)
         self.mean = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
         self.progress = Progress()

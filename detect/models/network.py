@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ class FrameNet(nn.Module):
     def __init__(self) -> None:
         """Random weights; see `start_from_imagenet`."""
         super().__init__()
-        whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        whole: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         self.stem: nn.Module = whole.conv_stem
         self.bn: nn.Module = whole.bn1
         self.blocks: nn.Sequential = whole.blocks
@@ -100,7 +101,7 @@ def start_from_imagenet(network: FrameNet) -> None:
         DetectError: when the package is missing or its weights do not fit.
     """
     stored = list(torch.load(imagenet_file(), map_location="cpu", weights_only=True).values())
-    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    whole: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     own = whole.state_dict()
     if len(stored) != len(own) or any(a.shape != b.shape for a, b in zip(stored, own.values(), strict=True)):
         raise DetectError("the installed ImageNet weights are not EfficientNet-Lite0's; reinstall the package")
