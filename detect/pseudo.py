@@ -167,8 +167,8 @@ def resample_chain(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8A
 def patch_autoencoder(image: UInt8Array, landmarks: FloatArray, rng: Rng) -> UInt8Array:
     """A linear convolutional autoencoder fitted to this picture: strided patches, few components.
 
-    The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the decoder
-    a transposed convolution whose windows may overlap unevenly, as in generators.
+    The encoder is the principal components of the picture's own patches (the best linear autoencoder there is), the
+    decoder a transposed convolution whose windows may overlap unevenly, as in generators.
     """
     size, stride = [(8, 4), (8, 8), (6, 3), (7, 4), (5, 3), (6, 6)][int(rng.integers(6))]
     height, width = image.shape[:2]

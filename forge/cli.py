@@ -151,7 +151,8 @@ def dataset(
             console.print(_plain(f"note: {warning}"))
         for name, reason in report.skipped_inputs.items():
             console.print(_plain(f"left out {name}: {reason}"))
-        console.print(_plain(f"{report.clips} clips in {out} ({report.made} made now), signed: {report.standing}"))
+        count = f"{report.clips} clip" if report.clips == 1 else f"{report.clips} clips"
+        console.print(_plain(f"{count} in {out} ({report.made} made now), signed: {report.standing}"))
         _print(report.to_json())
         if not report.complete:
             causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())

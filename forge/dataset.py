@@ -349,7 +349,7 @@ def _warnings(plan: Plan, request: Request, materials: list[Material]) -> tuple[
     out = []
     skipped = sum(1 for m in materials if m.problem)
     if skipped:
-        out.append(f"{skipped} input files were left out, see {FAILURES}")
+        out.append(f"input files left out: {skipped}, see {FAILURES}")
     if not plan.speech_is_split:
         out.append("too few speech recordings to keep them apart: the same recording is heard in several splits")
     if plan.reals and len(plan.reals) < request.clips // 2:

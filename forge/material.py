@@ -134,11 +134,12 @@ class Entry:
 
 def list_pictures(folder: Path, everyone: Declaration | None) -> list[Entry]:
     """The portraits of a folder; see `forge.portrait.list_portraits`."""
+    files = [replace(file, path=file.path.resolve()) for file in list_portraits(folder, everyone)]
     return [
         Entry(
             Material(
                 Role.PORTRAIT,
-                str(file.path.resolve()),
+                str(file.path),
                 person=file.person or "",
                 kind=file.kind,
                 license=file.declaration.license if file.declaration else "unstated",
@@ -146,7 +147,7 @@ def list_pictures(folder: Path, everyone: Declaration | None) -> list[Entry]:
             ),
             file,
         )
-        for file in list_portraits(folder, everyone)
+        for file in files
     ]
 
 

@@ -95,13 +95,15 @@ class Plan:
         """Assign splits and orders.
 
         Raises:
-            ForgeError: without a usable portrait or usable speech, or when a table wants one person in two splits.
+            ForgeError: when nothing of a role that was given is usable, or a table wants one person in two splits.
         """
         usable = [m for m in materials if m.problem is None]
         portraits, speech, reals = ([m for m in usable if m.role is role] for role in Role)
-        for found, what in ((portraits, "portrait"), (speech, "speech")):
-            if not found:
-                raise ForgeError(f"no usable {what}: {_first_problem(materials, Role(what))}")
+        wanted = {Role.PORTRAIT, Role.SPEECH} | {m.role for m in materials}
+        for found, role in zip((portraits, speech, reals), Role, strict=True):
+            if role in wanted and not found:
+                what = "real video" if role is Role.REAL else role.value
+                raise ForgeError(f"no usable {what}: {_first_problem(materials, role)}")
         splits = assign_splits([*portraits, *reals], recipe.split_shares, seed)
         names = [name for name, _ in recipe.split_shares]
         groups = sorted({m.person or m.source for m in speech})

@@ -20,7 +20,7 @@ import struct
 import weakref
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import RLock
@@ -110,6 +110,8 @@ TILE_CONFIDENCE = 0.62
 """Detector score that a face found in a tile needs at least: tiles show the detector more texture to see faces in."""
 MAX_MISFIT_CENTIMETRES = 1.2
 """Landmarks further from any head are no face: in 120 videos faces stayed below 1.0, ghosts lay at 1.1 to 2.3."""
+NOISY_RUNS = 32
+"""The library warns on stderr the first times that a network sees a face; later runs need not be kept quiet."""
 CROP_FACTOR = 2.0
 """Side of that square over the longer side of the face box."""
 
@@ -299,7 +301,8 @@ class FaceFinder:
                     base_options=options(model_asset_buffer=detector_net), min_detection_confidence=min_confidence
                 )
             )
-            # the first runs of a network write to stderr too
+            # what is loaded at the first run should be loaded here
+            self._runs = 0
             self._run(self._detector, np.zeros((128, 128, 3), np.uint8))
             self._run(self._landmarker, np.zeros((128, 128, 3), np.uint8))
         self._closing = weakref.finalize(self, close_networks, (self._landmarker, self._detector))
@@ -405,7 +408,9 @@ class FaceFinder:
         return found
 
     def _run(self, network: Any, image: UInt8Array) -> Any:
-        return network.detect(self._image.Image(self._image.ImageFormat.SRGB, np.ascontiguousarray(image)))
+        self._runs += 1
+        with quiet_stderr() if self._runs <= NOISY_RUNS else nullcontext():
+            return network.detect(self._image.Image(self._image.ImageFormat.SRGB, np.ascontiguousarray(image)))
 
 
 def close_networks(networks: tuple[Any, ...]) -> None:

@@ -75,7 +75,7 @@ def test_a_batch_is_half_real_and_half_forged_and_people_are_drawn_evenly() -> N
 def test_what_lies_outside_the_face_cannot_reach_the_network() -> None:
     picture = np.full((64, 64, 3), 200, np.uint8)
     changed = picture.copy()
-    changed[:2], changed[:, :1], changed[:5, :5], changed[-5:, -5:] = 0, 0, 0, 0
+    changed[:8, :8], changed[:8, -8:], changed[-5:, -5:] = 0, 0, 0
     assert torch.allclose(to_batch([picture]), to_batch([changed]), atol=1e-3)
     assert oval(64)[32, 32, 0] > 0.99
 

@@ -11,6 +11,7 @@ from forge.animate import animate, animate_to_file
 from forge.methods import Method, Shot, Take
 from forge.motion.controls import Controls
 from forge.portrait import Declaration, ForgeError, load_portrait, sha256_of
+from forge.sealing import swept
 from forge.voice import standard_rate
 from media.clip import Waveform
 from media.video import probe, read_clip, read_waveform
@@ -162,6 +163,22 @@ def test_a_clip_that_cannot_be_signed_does_not_appear(
     with pytest.raises(ForgeError, match="the key is gone"):
         animate_to_file(portrait, speech, out, declaration=NOBODY, method=QUICK, shot=Shot(256))
     assert sorted(out.parent.iterdir()) == before
+
+
+def test_the_unsigned_remains_of_a_killed_run_are_swept_and_nothing_else(inputs: tuple[Path, Path, Path]) -> None:
+    portrait, speech, out = inputs
+    remains = [".out.0123abcd.unsigned.mp4", "..out.0123abcd.unsigned.mp4.0123456789ab.part"]
+    others = [".other.0123abcd.unsigned.mp4", ".out.mine.mp4", "out.unsigned.mp4"]
+    for name in (*remains, *others):
+        (out.parent / name).write_bytes(b"half")
+    before = {path.name for path in out.parent.iterdir()}
+    with swept(out):  # another run works in the folder: what lies there may be its own
+        assert not (out.parent / remains[0]).exists()
+        (out.parent / remains[0]).write_bytes(b"being written")
+        with swept(out):
+            assert (out.parent / remains[0]).exists()
+    animate_to_file(portrait, speech, out, declaration=NOBODY, method=QUICK, shot=Shot(256))
+    assert {path.name for path in out.parent.iterdir()} == before - set(remains) | {"out.mp4"}
 
 
 def test_a_clip_in_memory_has_as_many_frames_as_the_speech_needs(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_nothing_about_the_encoding_tells_the_label(dataset: Path) -> None:
         f = probe(dataset / sample.path)
         facts[sample.label].append(
             (f.width, f.height, f.fps, f.length, f.codec, f.pixel_format, f.sample_rate_hz, f.channels, f.sound_codec,
-             sample.codec, sample.extra["crop_factor"], sorted(sample.to_json()) == sorted(sample.to_json()))
+             sample.codec, sample.extra["crop_factor"])
         )  # fmt: skip
     assert Counter(facts[Label.REAL]) == Counter(facts[Label.SYNTHETIC])
 
@@ -203,10 +203,10 @@ def test_another_dataset_in_the_same_folder_is_refused_by_what_differs(tmp_path:
 def test_any_number_of_workers_makes_the_same_bytes(tmp_path: Path) -> None:
     inputs = material(tmp_path / "in", portraits=3, speech=2, real=2)
     one, two = tmp_path / "one", tmp_path / "two"
-    made(inputs, one, limit=6, real=True)
-    made(inputs, two, limit=6, real=True, workers=2)
+    made(inputs, one, limit=4, real=True)
+    made(inputs, two, limit=4, real=True, workers=2)
     assert labels_and_streams(one) == labels_and_streams(two)
-    assert len(labels_and_streams(one)) == 5 or len(labels_and_streams(one)) == 6
+    assert len(labels_and_streams(one)) == 4
 
 
 def test_broken_inputs_are_left_out_told_and_do_not_end_the_run(tmp_path: Path) -> None:
@@ -269,6 +269,37 @@ def test_rows_of_a_real_table_that_are_not_real_are_left_alone(tmp_path: Path) -
     made(inputs, out, limit=4, real=True)
     facts = {(sample.person, sample.source, sample.split) for sample in Catalog.load(out).filter(label=Label.REAL)}
     assert facts == {("bob", "g1", "val")}
+
+
+def test_a_clip_that_says_it_is_synthetic_does_not_come_back_as_real(tmp_path: Path) -> None:
+    inputs = material(tmp_path / "in", portraits=1, speech=1, real=1)
+    made(inputs, tmp_path / "first", limit=1)
+    (ours,) = Catalog.load(tmp_path / "first")
+    signed = (tmp_path / "first" / ours.path).read_bytes()
+    (inputs / "real" / "ours.mp4").write_bytes(signed)
+    middle = len(signed) // 2
+    (inputs / "real" / "changed.mp4").write_bytes(signed[:middle] + bytes([signed[middle] ^ 1]) + signed[middle + 1 :])
+    report = made(inputs, tmp_path / "out", limit=2, real=True)
+    assert set(report.skipped_inputs) == {"ours.mp4", "changed.mp4"}
+    assert "synthetic" in report.skipped_inputs["ours.mp4"] and "broken" in report.skipped_inputs["changed.mp4"]
+    (inputs / "real" / "r0.mp4").unlink()
+    with pytest.raises(ForgeError, match="no usable real video"):
+        made(inputs, tmp_path / "none", limit=2, real=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_names_that_are_no_text_are_written_down_and_end_nothing(tmp_path: Path) -> None:
+    inputs, out = material(tmp_path / "in", portraits=1, speech=1), tmp_path / "out"
+    try:
+        picture(inputs / "portraits" / "p0.png").rename(inputs / "portraits" / "good\udcff.png")
+    except OSError:
+        pytest.skip("this file system takes only names that are text")
+    (inputs / "portraits" / "bad\udcfe.png").write_bytes(b"no picture")
+    assert made(inputs, out, limit=1).clips == 1
+    assert made(inputs, out, limit=1).kept == 1
+    (line,) = [json.loads(line) for line in (out / "failures.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert line["reason"].startswith("bad\udcfe.png: not a picture"), "and without the folder it lay in"
+    assert [sample.extra["input"] for sample in Catalog.load(out)] == ["good\ufffd.png"]
 
 
 def test_a_folder_with_something_else_in_it_is_not_touched(tmp_path: Path) -> None:
@@ -348,16 +379,16 @@ sys.path.insert(0, {here!r})
 from quick_maker import SLOW
 from test_dataset import SHORT, made
 if __name__ == "__main__":
-    made(Path({inputs!r}), Path({out!r}), limit=10, workers={workers}, method=SLOW)
+    made(Path({inputs!r}), Path({out!r}), limit={limit}, workers={workers}, method=SLOW)
 """
 
 
-def killed_again_and_again(tmp_path: Path, *, workers: int, times: int, seed: int) -> None:
+def killed_again_and_again(tmp_path: Path, *, workers: int, times: int, seed: int, limit: int) -> None:
     """Start, kill -9 at a random moment, again; at last finish, and compare with a run that nobody disturbed."""
     inputs, out = material(tmp_path / "in", portraits=3, speech=3), tmp_path / "out"
     script = tmp_path / "run.py"
     here = str(Path(__file__).parent)
-    script.write_text(KILLED.format(here=here, inputs=str(inputs), out=str(out), workers=workers))
+    script.write_text(KILLED.format(here=here, inputs=str(inputs), out=str(out), workers=workers, limit=limit))
     rng, progress = random.Random(seed), []
     for _ in range(times):
         run = subprocess.Popen([sys.executable, str(script)], env=os.environ, stderr=subprocess.DEVNULL)
@@ -374,24 +405,24 @@ def killed_again_and_again(tmp_path: Path, *, workers: int, times: int, seed: in
         for path in (out / "clips").glob("[!.]*.mp4"):
             assert read_credential(path).standing is Standing.TRUSTED, "a clip stood under its name unsigned"
     assert progress == sorted(progress), "a clip was lost"
-    made(inputs, out, limit=10, workers=workers, method=SLOW)
-    made(inputs, tmp_path / "calm", limit=10, method=SLOW)
+    made(inputs, out, limit=limit, workers=workers, method=SLOW)
+    made(inputs, tmp_path / "calm", limit=limit, method=SLOW)
     assert labels_and_streams(out) == labels_and_streams(tmp_path / "calm")
     ids = [sample.id for sample in Catalog.load(out)]
-    assert len(ids) == len(set(ids)) == 10
+    assert len(ids) == len(set(ids)) == limit
     assert {path.stem for path in (out / "clips").iterdir()} == set(ids)
     assert verify_catalog(out).standing is Standing.TRUSTED
     assert not [path for path in out.rglob(".*") if path.suffix in (".part", ".mp4", ".npz")]
 
 
 def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    killed_again_and_again(tmp_path, workers=1, times=2, seed=1)
+    killed_again_and_again(tmp_path, workers=1, times=2, seed=1, limit=5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_kill_9_at_many_moments_with_several_workers(tmp_path: Path, seed: int) -> None:
-    killed_again_and_again(tmp_path, workers=2, times=5, seed=seed)
+    killed_again_and_again(tmp_path, workers=2, times=5, seed=seed, limit=10)
 
 
 @pytest.mark.slow
@@ -432,11 +463,12 @@ def group_ended(group: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_the_next_run_goes_on(tmp_path: Path) -> None:
     inputs, out = material(tmp_path / "in", portraits=3, speech=3), tmp_path / "out"
     script = tmp_path / "run.py"
     script.write_text(
-        KILLED.format(here=str(Path(__file__).parent), inputs=str(inputs), out=str(out), workers=2)
+        KILLED.format(here=str(Path(__file__).parent), inputs=str(inputs), out=str(out), workers=2, limit=10)
         + "    sys.exit('not interrupted')\n"
     )
     run = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)

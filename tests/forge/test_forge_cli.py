@@ -89,6 +89,18 @@ def test_all_controls_reach_the_credential(inputs: tuple[Path, Path, Path]) -> N
     assert str(probe(out).fps) == "30000/1001"
 
 
+@pytest.mark.parametrize("name", ["two\nlines\x1b[31m.mp4", "no text \udcff.mp4", "x" * 250 + ".mp4"])
+def test_strange_names_are_pure_json_on_stdout_and_one_line_of_text_on_stderr(
+    inputs: tuple[Path, Path, Path], name: str
+) -> None:
+    portrait, speech, out = inputs
+    words = ["--nonexistent", "--method", "quick", "--size", 256]
+    code, (facts,), talk = run("animate", portrait, speech, "-o", out.with_name(name), *words)
+    assert code == 0 and facts["file"] == str(out.with_name(name))
+    made = [line for line in talk.splitlines() if line.startswith("made ") and line.endswith(", signed")]
+    assert len(made) == 1 and made[0].isprintable()
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

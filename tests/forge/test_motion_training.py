@@ -53,6 +53,7 @@ def test_numpy_and_torch_hear_the_same() -> None:
     assert np.abs(listener.logits(bands) - expected).max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_listener_trained_on_two_sounds_tells_them_apart(tmp_path: Path) -> None:
     from forge.motion.train_baseline import main
 

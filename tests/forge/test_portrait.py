@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,19 @@ def test_a_picture_whose_own_credentials_say_synthetic_needs_no_declaration(tmp_
 
 
 def test_credentials_that_say_something_else_do_not_declare_a_picture(tmp_path: Path) -> None:
-    with pytest.raises(UndeclaredError, match="do not say that it is synthetic"):
+    with pytest.raises(UndeclaredError, match="do not say that it is wholly synthetic"):
         load_portrait(signed_picture(tmp_path, "digitalCapture"), None)
+
+
+def test_a_photo_that_a_model_changed_still_shows_somebody_who_must_agree(tmp_path: Path) -> None:
+    with pytest.raises(UndeclaredError, match="wholly synthetic"):
+        load_portrait(signed_picture(tmp_path, "compositeWithTrainedAlgorithmicMedia"), None)
+
+
+def test_no_portrait_can_be_made_without_a_declaration(tmp_path: Path) -> None:
+    whole = load_portrait(picture(tmp_path / "p.png"), Declaration.nonexistent())
+    with pytest.raises(UndeclaredError):
+        replace(whole, declaration=None)  # type: ignore[arg-type]
 
 
 def test_broken_credentials_do_not_declare_a_picture(tmp_path: Path) -> None:
@@ -99,6 +111,13 @@ def test_a_table_declares_each_picture_and_names_the_person(tmp_path: Path) -> N
     assert other.declaration is None, "a plain `no` in the table wins over what was said about everyone"
 
 
+def test_a_no_is_heard_however_its_column_is_written(tmp_path: Path) -> None:
+    picture(tmp_path / "p0.png")
+    (tmp_path / "portraits.csv").write_text("File, NonExistent\np0.png, No\n")
+    (entry,) = list_portraits(tmp_path, Declaration.nonexistent())
+    assert entry.declaration is None
+
+
 def test_a_table_without_declarations_takes_the_one_for_everyone(tmp_path: Path) -> None:
     picture(tmp_path / "p0.png")
     (tmp_path / "portraits.csv").write_text("id,file,kind,license\nx,p0.png,painting,MIT\n")
@@ -113,6 +132,8 @@ def test_a_table_without_declarations_takes_the_one_for_everyone(tmp_path: Path)
         ("file\nmissing.png\n", "not in the folder"),
         ("file,nonexistent\np0.png,perhaps\n", "must be yes or no"),
         ("file,consent\np0.png,ok\n", "line 2"),
+        (f"file,nonexistent,consent\np0.png,yes,{AGREED}\n", "cannot agree"),
+        ("file,nonexistent,Nonexistent\np0.png,no,yes\n", "`nonexistent` is there twice"),
         ("file\np0.png\np0.png\n", "listed 2 times"),
         ("file\n", "no pictures"),
     ],
