@@ -160,7 +160,10 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for weights, log and checkpoint.")
     ],
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time for the network; preparing comes on top.")] = 90.0,
+    minutes: Annotated[
+        float,
+        typer.Option("--time-budget-minutes", "--minutes", min=0.01, help="For the network; preparing comes on top."),
+    ] = 90.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
     seed: Annotated[int, typer.Option(help="Of every draw.")] = 0,
     cache: Annotated[
