@@ -1,67 +1,84 @@
-"""Detection figures of the shipped weights on a labelled data set: `python -m benchmarks.detection CATALOG -o FOLDER`.
+"""Detection figures of the shipped weights on a labelled data set: `python -m benchmarks.detection CATALOG`.
 
-Writes scores.jsonl, figures.json and detection.md (a table with intervals, trivial baselines beside it).
+Writes `results/detection.json`: figures with intervals, trivial baselines beside them. Scores go to the folder of `-o`.
+Figures saved before (`detect evaluate ... -o DIR`) are tabled without scoring again: `--figures DIR/figures.json`.
 """
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.tables import RESULTS, Result, Row, Table
 from detect.corpora.table import read_dataset
 from detect.detector import DetectError
 from detect.evaluate import evaluate
 from detect.load import load_detector
+from media.clip import MediaError
 
 ROWS = ("auc", "eer", "ap", "tpr_at_1_percent_fpr", "tpr_at_5_percent_fpr", "fpr_at_threshold", "tpr_at_threshold")
 ROWS_OF_CALIBRATION = ("brier", "ece")
 
 
-def in_a_cell(measure: dict[str, Any]) -> str:
+def row(name: str, measure: dict[str, Any], **more: object) -> Row:
     """A figure with its interval, or why there is none."""
     if measure["value"] is None:
-        return f"not scored: {measure['reason']}"
-    interval = "" if measure["low"] is None else f" [{measure['low']:.3f}, {measure['high']:.3f}]"
-    return f"{measure['value']:.3f}{interval}"
+        return {"figure": name, "value": f"not scored: {measure['reason']}", "95% interval": "", **more}
+    interval = "" if measure["low"] is None else f"{measure['low']:.3f} to {measure['high']:.3f}"
+    return {"figure": name, "value": f"{measure['value']:.4f}", "95% interval": interval, **more}
 
 
-def as_table(results: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    whole = results["all"]
-    lines = [
-        f"# Detection: {results['model']['name']} {results['model']['version']}",
-        "",
-        f"{whole['real']} real and {whole['synthetic']} synthetic clips answered; abstained: {results['abstained']}.",
-        "",
-        "| figure | value [95 % interval over people] |",
-        "|---|---|",
-        *(f"| {name} | {in_a_cell(whole[name])} |" for name in ROWS + ROWS_OF_CALIBRATION),
-        *(f"| AUC of {name} alone | {in_a_cell(value)} |" for name, value in results["baselines"].items()),
-        *(f"| AUC, {maker} | {in_a_cell(value['auc'])} |" for maker, value in results["by_maker"].items()),
+def result_of(figures: dict[str, Any]) -> Result:
+    """The figures of `detect evaluate` as tables."""
+    whole = figures["all"]
+    overall = [row(name, whole[name]) for name in ROWS + ROWS_OF_CALIBRATION]
+    overall += [row(f"auc of {name} alone", value) for name, value in figures["baselines"].items()]
+    makers = [
+        row("auc", value["auc"], maker=maker, synthetic=value["synthetic"])
+        for maker, value in figures["by_maker"].items()
     ]
-    return "\n".join(lines) + "\n"
+    notes = (
+        f"{whole['real']} real and {whole['synthetic']} synthetic clips answered; abstained: {figures['abstained']}.",
+        "Intervals: bootstrap over people. A maker stands against all real clips.",
+    )
+    tables = (Table("all clips", tuple(overall)), Table("by maker", tuple(makers)))
+    return Result("detection", "python -m benchmarks.detection CATALOG", tables, notes)
 
 
 def main(
-    catalog: Annotated[Path, typer.Argument(help="catalog.jsonl, a CSV table, or a folder that holds one")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("benchmarks/results"),
+    catalog: Annotated[
+        Path | None, typer.Argument(help="catalog.jsonl, a CSV table, or a folder that holds one")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder for the scores")] = None,
     split: Annotated[str, typer.Option(help="which split to measure")] = "val",
     weights: Annotated[Path | None, typer.Option(help="other weights than the shipped ones")] = None,
+    figures: Annotated[Path | None, typer.Option(help="figures.json of an earlier run, instead of a catalog")] = None,
+    results: Annotated[Path, typer.Option(help="folder of the JSON file")] = RESULTS,
 ) -> None:
-    """Measure a detector and write its table."""
+    """Measure a detector and save its tables."""
 
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
+    if (catalog is None) == (figures is None):
+        say("detection: give either a CATALOG or --figures")
+        raise typer.Exit(2)
     try:
-        results = evaluate(load_detector(weights), [read_dataset(catalog)], output, split=split, say=say)
-        (output / "detection.md").write_text(as_table(results), encoding="utf-8")
-    except (DetectError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        if figures is not None:
+            found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+        else:
+            assert catalog is not None
+            with TemporaryDirectory() as scratch:
+                folder = output or Path(scratch)
+                found = evaluate(load_detector(weights), [read_dataset(catalog)], folder, split=split, say=say)
+        result_of(found).save(results)
+    except (DetectError, MediaError, OSError, ValueError) as problem:
+        say(f"detection: {problem}")
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

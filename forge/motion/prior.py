@@ -205,7 +205,15 @@ def head_pose(seed: int, seconds: Double, talk: Talk, scale: float) -> Double:
         recoil = np.exp(-0.5 * ((seconds - moment + 0.28) / NOD_SECONDS) ** 2)
         pose[:, 1] += depth * (0.45 * recoil - bump)
         pose[:, 0] += turn * bump
+    pose[:, :3] = within_reach(pose[:, :3])
     return scale * pose
+
+
+def within_reach(degrees: Double, free: float = 10.0, reach: float = 14.5) -> Double:
+    """Angles unchanged up to `free` degrees, bent softly so that none passes `reach`: noise has no neck."""
+    room = reach - free
+    beyond = np.maximum(np.abs(degrees) - free, 0.0)
+    return np.asarray(np.sign(degrees) * (np.minimum(np.abs(degrees), free) + room * np.tanh(beyond / room)))
 
 
 def brows(seed: int, seconds: Double, talk: Talk) -> tuple[Double, Double]:

@@ -27,6 +27,7 @@ from media.landmarks import (
     head_angles,
     lip_aperture,
 )
+from media.video import read_image
 
 Array = NDArray[np.float64]
 UInt8Array = NDArray[np.uint8]
@@ -82,7 +83,7 @@ def darkness(frame: UInt8Array, ring: tuple[int, ...]) -> Array:
     mask = soft_mask(outline_of(landmarks_of(), ring), (0, 0, SIDE, SIDE))
     dark = np.clip(150 - frame.mean(axis=-1), 0, None) * mask
     y, x = np.mgrid[0:SIDE, 0:SIDE]
-    return np.array([(dark * x).sum(), (dark * y).sum()]) / dark.sum()
+    return np.asarray(np.array([(dark * x).sum(), (dark * y).sum()]) / dark.sum(), np.float64)
 
 
 def mouth_patch(frame: UInt8Array) -> UInt8Array:
@@ -246,11 +247,13 @@ def test_filling_continues_what_is_known_and_keeps_it() -> None:
 
 
 def test_what_is_asked_of_a_real_portrait_is_what_the_tracker_sees(data_pack: Path) -> None:
-    found, asked = [], ({}, {"jawOpen": 0.4}, {"eyeBlinkLeft": 1, "eyeBlinkRight": 1}, {"yaw": 10}, {"roll": 8})
+    asked: tuple[dict[str, float], ...]
+    asked = ({}, {"jawOpen": 0.4}, {"eyeBlinkLeft": 1, "eyeBlinkRight": 1}, {"yaw": 10}, {"roll": 8})
+    found = []
     with FaceFinder(max_faces=1, small_faces=False) as finder:
         for name in ("f021.webp", "f001.webp"):
-            image = cv2.cvtColor(cv2.imread(str(data_pack / "portraits" / name)), cv2.COLOR_BGR2RGB)
-            portrait = MeshFace.fit(np.asarray(image, np.uint8), 256, face=finder.find(image)[0])
+            image = read_image(data_pack / "portraits" / name)
+            portrait = MeshFace.fit(image, 256, face=finder.find(image)[0])
             found.append([finder.find(draw(portrait, **features))[0] for features in asked])
     blink = BLENDSHAPE_NAMES.index("eyeBlinkLeft")
     for neutral, jaw, shut, yaw, roll in found:

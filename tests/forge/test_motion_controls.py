@@ -1,4 +1,5 @@
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -44,14 +45,19 @@ def test_unknown_emotions_and_impossible_strengths_are_refused(text: str) -> Non
     assert "\n" not in str(refusal.value)
 
 
+def with_one(name: str, value: float) -> Controls:
+    wishes: dict[str, Any] = {name: value}
+    return Controls(**wishes)
+
+
 @pytest.mark.parametrize("name", list(RANGES))
 def test_every_range_is_kept_at_both_ends(name: str) -> None:
     low, high = RANGES[name]
     for good in (low, high):
-        assert getattr(Controls(**{name: good}), name) == good
+        assert getattr(with_one(name, good), name) == good
     for bad in (low - 0.01, high + 0.01, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"{name} must be between"):
-            Controls(**{name: bad})
+            with_one(name, bad)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, "7"])

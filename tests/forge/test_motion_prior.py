@@ -13,7 +13,7 @@ LIVELY = prior.Talk(
 
 
 def moments(until: float, fps: float = 25.0) -> prior.Double:
-    return (np.arange(int(until * fps)) + 0.5) / fps
+    return np.asarray((np.arange(int(until * fps)) + 0.5) / fps, np.float64)
 
 
 def test_smooth_noise_has_unit_variance_and_no_memory_after_a_few_knots() -> None:
@@ -71,6 +71,13 @@ def test_eyes_rest_on_their_target_and_jump() -> None:
     moving = np.abs(np.diff(yaw)) > 0.05
     assert 0.01 < moving.mean() < 0.25, "mostly still, with quick jumps between"
     assert 20 < len(shifts) < 200
+
+
+def test_small_turns_are_untouched_and_large_ones_stay_within_reach_in_order() -> None:
+    asked = np.array([-40.0, -12.0, -9.0, 0.0, 3.0, 10.0, 12.0, 40.0])
+    got = prior.within_reach(asked)
+    assert got[2:6].tolist() == asked[2:6].tolist()
+    assert np.all(np.diff(got) > 0) and np.abs(got).max() <= 14.5
 
 
 def test_a_talking_head_moves_as_much_as_real_ones_and_a_silent_one_less_but_never_stands_still() -> None:
