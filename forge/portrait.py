@@ -68,7 +68,8 @@ class Declaration:
         text = self.statement.strip()
         if self.kind is DeclarationKind.CONSENT:
             low, high = CONSENT_LENGTH
-            if not low <= len(text) <= high or len(text.split()) < 3:
+            one_word = text.isascii() and len(text.split()) < 3  # other scripts may not put spaces between words
+            if not low <= len(text) <= high or one_word:
                 raise ForgeError(
                     f'consent must say who agreed, when and to what, in {low} to {high} characters, got "{text[:60]}"'
                 )

@@ -161,3 +161,9 @@ def test_exif_turns_the_portrait_upright(tmp_path: Path) -> None:
     portrait = load_portrait(tmp_path / "turned.png", Declaration.nonexistent())
     assert portrait.image.shape == (200, 100, 3)
     assert portrait.image[10, 50, 0] > 200 and portrait.image[190, 50, 0] < 50
+
+
+def test_consent_may_be_written_in_a_script_without_spaces() -> None:
+    assert Declaration.consent("王小明于二〇二六年三月一日同意用于本项目演示").statement
+    with pytest.raises(ForgeError, match="who agreed"):
+        Declaration.consent("yes-they-agreed-surely")
