@@ -70,10 +70,10 @@ class Policy:
 
     @classmethod
     def around(cls, threshold: float) -> Policy:
-        """High from a model's threshold on, low below half of its odds.
+        """High from a model's threshold on, low below half of its odds and never above one half.
 
         Half the odds is the least step at which the other answer is clearly the better bet; a probability a hair
-        under the threshold is not evidence of absence.
+        under the threshold is not evidence of absence, nor is one that says "rather synthetic".
 
         Raises:
             DetectError: for a threshold outside (0, 1).
@@ -82,7 +82,7 @@ class Policy:
             raise DetectError(
                 f"threshold must lie between 0 and 1, got {threshold:g}; leave it out to use the model's own"
             )
-        return cls(synthetic_from=threshold, no_sign_below=threshold / (2.0 - threshold))
+        return cls(synthetic_from=threshold, no_sign_below=min(0.5, threshold / (2.0 - threshold)))
 
 
 @dataclass(frozen=True)

@@ -166,10 +166,11 @@ def test_a_policy_refuses_thresholds_that_make_no_sense(thresholds: tuple[float,
         Policy(*thresholds)
 
 
-def test_low_begins_at_half_the_odds_of_high() -> None:
-    policy = Policy.around(0.8)
+def test_low_begins_at_half_the_odds_of_high_and_never_above_one_half() -> None:
+    policy = Policy.around(0.6)
     odds = policy.no_sign_below / (1 - policy.no_sign_below)
-    assert odds == pytest.approx(0.5 * 0.8 / 0.2)
+    assert odds == pytest.approx(0.5 * 0.6 / 0.4)
+    assert Policy.around(0.9).no_sign_below == 0.5
     with pytest.raises(DetectError, match="between 0 and 1"):
         Policy.around(1.0)
 
