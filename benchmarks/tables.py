@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from provenance.files import write_whole
+
 RESULTS = Path(__file__).resolve().parent / "results"
 Row = Mapping[str, object]
 
@@ -51,9 +53,7 @@ class Result:
             "tables": [{"title": table.title, "rows": [dict(row) for row in table.rows]} for table in self.tables],
         }
         path = folder / f"{self.name}.json"
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
         return path
 
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from countermark.attacks import flip_one_bit, reencode, sign_as_a_stranger
 
 if TYPE_CHECKING:
+    from detect.detector import Detector
     from detect.report import Report
 
 CLIPS = 4
@@ -108,14 +109,17 @@ def run_demo(out: Path, *, clips: int = CLIPS, console: Console | None = None) -
 
 def _run(out: Path, clips: int, steps: Steps) -> Path:
     """The five steps."""
+    from detect.load import load_detector
+
     with steps.step("1/5  Forge a small benchmark: portraits of nobody, synthesised speech, signed clips"):
         folder = forge_benchmark(out / "benchmark", clips, steps.console.print)
+    detector = load_detector()
     with steps.step("2/5  Check every clip: credentials first, then the shipped detector"):
-        reports = check_all(folder, out)
+        reports = check_all(folder, out, detector)
     with steps.step("3/5  Verify the signed catalog of the whole benchmark"):
         attestation = verify_benchmark(folder)
     with steps.step("4/5  Tamper with copies of one clip and see what breaks"):
-        treated = tamper(Path(reports[0].file), out)
+        treated = tamper(Path(reports[0].file), out, detector)
     with steps.step("5/5  Write the report"):
         page = write_page(out, reports, attestation, treated, steps)
     summary(steps.console, reports, attestation, treated, page)
@@ -132,13 +136,11 @@ def forge_benchmark(folder: Path, clips: int, tell: Callable[[str], None]) -> Pa
     return folder
 
 
-def check_all(folder: Path, out: Path) -> list[Report]:
+def check_all(folder: Path, out: Path, detector: Detector) -> list[Report]:
     """A full check of every clip, each with its own HTML page."""
     from detect.check import check_file
-    from detect.load import load_detector
     from detect.report import write_html
 
-    detector = load_detector()
     reports = []
     (out / "checks").mkdir(exist_ok=True)
     for clip in sorted((folder / "clips").glob("*.mp4")):
@@ -157,7 +159,7 @@ def verify_benchmark(folder: Path) -> str:
     return verify_catalog(folder).standing.value
 
 
-def tamper(clip: Path, out: Path) -> list[Treated]:
+def tamper(clip: Path, out: Path, detector: Detector) -> list[Treated]:
     """Do to copies of a clip what happens to files in the world, and judge each again."""
     folder = out / "tampered"
     folder.mkdir(exist_ok=True)
@@ -166,17 +168,16 @@ def tamper(clip: Path, out: Path) -> list[Treated]:
         ("uploaded and downloaded: re-encoded, credentials stripped", "platform.mp4", lambda to: reencode(clip, to)),
         ("signed again by a stranger", "stranger.mp4", lambda to: sign_as_a_stranger(clip, to)),
     )
-    return [treat(what, folder / name, make) for what, name, make in cases]
+    return [treat(what, folder / name, make, detector) for what, name, make in cases]
 
 
-def treat(what: str, target: Path, make: Callable[[Path], None]) -> Treated:
+def treat(what: str, target: Path, make: Callable[[Path], None], detector: Detector) -> Treated:
     """Make one tampered copy and check it."""
     from detect.check import check_file
-    from detect.load import load_detector
 
     target.unlink(missing_ok=True)
     make(target)
-    report = check_file(target, load_detector())
+    report = check_file(target, detector)
     credential = report.credential
     return Treated(
         what=what,

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from detect import metrics
 from detect.detector import DetectError, Detector, Score
+from detect.report import write_whole
 from detect.sampling import spread_indices
 from media.catalog import Catalog, Label, Sample
 from media.clip import MediaError, UInt8Array
@@ -111,17 +111,11 @@ def evaluate(
     results["baselines"] = trivial_baselines(teaching, scored) if split != "train" else {}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "scores.jsonl", "".join(json.dumps(s.to_json(), sort_keys=True) + "\n" for s in scored))
-        _write(out / "figures.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise DetectError(f"{out}: cannot write the results ({error.strerror})") from error
+    write_whole("".join(json.dumps(s.to_json(), sort_keys=True) + "\n" for s in scored), out / "scores.jsonl")
+    write_whole(json.dumps(results, indent=1, sort_keys=True) + "\n", out / "figures.json")
     return results
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def figures(scored: Sequence[Scored], threshold: float, draws: int = DRAWS) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from detect.detector import DetectError, Status
 from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FEATURES, MIN_FRAMES, window_features
+from detect.report import write_whole
 from detect.sampling import spread_indices
 from media.catalog import Catalog, Sample
 from media.clip import FloatArray, MediaError, UInt8Array
@@ -383,9 +384,7 @@ def _write_rows(rows: list[Mapping[str, object]], path: Path) -> None:
             row = json.loads(line)
             known[str(row["id"])] = row
     known |= {str(row["id"]): row for row in rows}
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    part.write_text("".join(json.dumps(known[k], sort_keys=True) + "\n" for k in sorted(known)), encoding="utf-8")
-    part.replace(path)
+    write_whole("".join(json.dumps(known[k], sort_keys=True) + "\n" for k in sorted(known)), path)
 
 
 def cache_key(sample: Sample, plan: LookPlan) -> str:

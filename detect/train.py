@@ -42,6 +42,7 @@ from detect.models.network import FrameNet, network_crop, start_from_imagenet, t
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
 from detect.recipes import TrainRecipe
+from detect.report import write_whole
 from detect.sampling import spread_indices
 from media.catalog import Catalog, Label, Sample
 from media.clip import FloatArray, UInt8Array
@@ -322,9 +323,7 @@ def write_detector(network: FrameNet, description: Description, path: Path) -> P
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     _write_tensors(half, path)
     described = replace(description, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    part.write_text(json.dumps(described.to_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    part.replace(path.with_suffix(".json"))
+    write_whole(json.dumps(described.to_json(), indent=1, sort_keys=True) + "\n", path.with_suffix(".json"))
     return path
 
 
