@@ -47,25 +47,36 @@ def motion_from_speech(speech: Waveform, fps: Fraction = Fraction(25), controls:
     """
     if fps <= 0:
         raise ValueError(f"fps must be positive, got {fps}")
-    controls = controls or Controls()
     heard = hear(speech)
+    steady = steadiness(heard.level_db)[:, None]
+    chance = viseme_chances(heard) * (1.0 - steady)
+    chance[:, [SILENCE]] += steady
+    return motion_of_visemes(heard, chance, frames_for(speech.duration_seconds, fps), fps, controls or Controls())
+
+
+def motion_of_visemes(heard: Heard, chance: FloatArray, length: int, fps: Fraction, controls: Controls) -> Motion:
+    """Steps 3 to 5 for visemes from elsewhere, as the phone times of a synthesiser.
+
+    Args:
+        heard: the sound, for accents and phrases.
+        chance: (T, V) chance of each viseme at each hearing frame, rows sum to 1.
+        length: number of frames to make.
+        fps: exact frame rate.
+        controls: wishes and the seed.
+    """
     talk = talk_of(heard)
-    mouth = _speak(heard, talk, controls)
-    length = frames_for(speech.duration_seconds, fps)
+    mouth = _speak(chance, talk, controls)
     seconds = moments_of(length, fps)
     motion = Motion.neutral(length, fps).replace(**_mouth_curves(mouth, seconds))
     motion = _live(motion, seconds, talk, controls)
     return _obey(motion, _sample(mouth.seal, seconds), controls)
 
 
-def _speak(heard: Heard, talk: prior.Talk, controls: Controls) -> Mouth:
+def _speak(chance: FloatArray, talk: prior.Talk, controls: Controls) -> Mouth:
     """The mouth at the rate of hearing."""
-    seconds = (np.arange(heard.level_db.shape[0]) + 0.5) / HEARING_HZ
+    seconds = (np.arange(chance.shape[0]) + 0.5) / HEARING_HZ
     effort = controls.lip_gain * prior.speaking_effort(controls.seed, seconds)
     rest = controls.lip_gain * prior.breath(controls.seed, seconds, talk.phrase_starts)
-    steady = steadiness(heard.level_db)[:, None]
-    chance = viseme_chances(heard) * (1.0 - steady)
-    chance[:, [SILENCE]] += steady
     return mouth_from_visemes(chance, effort, rest, HEARING_HZ)
 
 

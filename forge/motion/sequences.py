@@ -1,0 +1,275 @@
+"""Motion over time beside the sound that goes with it: what the motion network learns from.
+
+    python -m forge.motion.sequences OUT --clips VIDEOS --spoken CORPUS    # resumable, one file a clip or utterance
+
+Two sources. `tracked`: faces of real talking people, seen by the landmarker; no pixel is kept. `spoken`: utterances of
+`forge.motion.spoken_corpus` with the times of their sounds, put into motion by the baseline's hand-made mouth and
+natural prior under random wishes, which are written down.
+
+Axes: T frames at 25 a second, M motion features, A = 320 audio features (four log-mel frames of 80 bands a frame).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+
+from forge.face.student_motion import motion_between
+from forge.motion.controls import EMOTIONS, NEUTRAL, Controls
+from forge.motion.features import INDEX, NAMES, POSE
+from forge.motion.hearing import AUDIO_FEATURES, BANDS, HEARING_HZ, RATE_HZ, hear
+from forge.motion.speech import motion_of_visemes
+from forge.motion.spoken_corpus import read_wav
+from forge.motion.visemes import VISEMES
+from media.clip import MediaError, Waveform, frames_for
+from media.faces import FaceFinder, FaceTrack, load_tracks, track_faces
+from media.video import probe, read_waveform, stream_frames
+from provenance.files import write_whole
+
+log = logging.getLogger(__name__)
+FloatArray = NDArray[np.float32]
+
+MOTION_FPS = Fraction(25)
+HEARINGS = int(HEARING_HZ / MOTION_FPS)
+"""Hearing frames a video frame."""
+POSE_SMOOTHING, EXPRESSION_SMOOTHING = 7, 5
+"""Frames of a quadratic Savitzky-Golay window: a tracker's jitter goes, a nod stays."""
+UNTOUCHED = ("eyeBlink", "jaw", "mouth", "eyeLook", "gaze", "tongue")
+"""Features that are left as measured: a lip closure or a blink lasts two or three frames."""
+SHORTEST_FRAMES = 25
+
+
+@dataclass(frozen=True, eq=False)
+class MotionSequence:
+    """Motion and sound of one speaker."""
+
+    name: str
+    source: str
+    """`tracked` or `spoken`."""
+    speaker: str
+    """Who is in no other split."""
+    language: str
+    license: str
+    motion_TM: FloatArray
+    audio_TA: FloatArray | None
+    """None for a clip without sound."""
+    emotion: Mapping[str, float] | None
+    """Strength by name where it is known; empty is neutral."""
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        length = self.motion_TM.shape[0]
+        if self.motion_TM.shape != (length, len(NAMES)) or length < 1:
+            raise ValueError(f"motion must be (T, {len(NAMES)}), got {self.motion_TM.shape}")
+        if self.audio_TA is not None and self.audio_TA.shape != (length, AUDIO_FEATURES):
+            raise ValueError(f"audio must be ({length}, {AUDIO_FEATURES}), got {self.audio_TA.shape}")
+        if self.source not in ("tracked", "spoken"):
+            raise ValueError(f"source must be tracked or spoken, got {self.source!r}")
+        if self.emotion is not None and not set(self.emotion) <= set(EMOTIONS):
+            raise ValueError(f"emotions are {', '.join(EMOTIONS)}, got {', '.join(self.emotion)}")
+
+    @property
+    def length(self) -> int:
+        """Number of frames T."""
+        return int(self.motion_TM.shape[0])
+
+    def save(self, path: Path) -> None:
+        """Write one npz, whole or not at all; half precision, which is finer than any tracker."""
+        facts = {name: getattr(self, name) for name in ("name", "source", "speaker", "language", "license")}
+        facts["emotion"] = None if self.emotion is None else dict(self.emotion)
+        arrays: dict[str, NDArray[np.generic]] = {
+            "motion": self.motion_TM.astype(np.float16),
+            "facts": np.array(json.dumps(facts)),
+        }
+        if self.audio_TA is not None:
+            arrays["audio"] = self.audio_TA.astype(np.float16)
+        store = io.BytesIO()
+        np.savez_compressed(store, allow_pickle=False, **arrays)
+        write_whole(path, store.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> MotionSequence:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: in one line, for another or a damaged file.
+        """
+        try:
+            with np.load(path) as stored:
+                audio = stored["audio"].astype(np.float32) if "audio" in stored.files else None
+                facts = json.loads(str(stored["facts"]))
+                return cls(motion_TM=stored["motion"].astype(np.float32), audio_TA=audio, **facts)
+        except (OSError, KeyError, TypeError, EOFError, BadZipFile, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: is not a motion sequence ({error}); make it again") from error
+
+
+def audio_of(speech: Waveform, length: int) -> FloatArray:
+    """(T, 320) what is heard during each of `length` frames at 25 a second; silence beyond the end of the sound."""
+    bands = hear(speech).bands
+    wanted = length * HEARINGS
+    padded = np.full((wanted, BANDS), -2.0, np.float32)
+    padded[: min(wanted, len(bands))] = bands[:wanted]
+    return padded.reshape(length, HEARINGS * BANDS)
+
+
+def motion_of_track(track: FaceTrack) -> FloatArray | None:
+    """(T, 70) motion of one tracked face from its first frame to its last; None when it is too short or torn.
+
+    z_pose is relative to the frame whose head is nearest to the median place, as a portrait would be chosen. Gaps of up
+    to three frames are bridged.
+    """
+    if track.length < SHORTEST_FRAMES or np.diff(track.frame_indices).max() > 4:
+        return None
+    usual = np.median(track.landmarks, axis=0)
+    reference = track.landmarks[np.abs(track.landmarks - usual).mean(axis=(1, 2)).argmin()]
+    pairs = zip(track.landmarks, track.blendshapes, strict=True)
+    measured = np.stack([motion_between(reference, points, shapes) for points, shapes in pairs])
+    frames = np.arange(track.frame_indices[0], track.frame_indices[-1] + 1)
+    whole = np.stack([np.interp(frames, track.frame_indices, column) for column in measured.T], axis=1)
+    return smoothed(whole.astype(np.float32))
+
+
+def smoothed(motion_TM: FloatArray) -> FloatArray:
+    """Pose and slow expressions without the tracker's jitter; lips, lids and eyes as they are."""
+    out = motion_TM.copy()
+    out[:, POSE] = savgol_filter(motion_TM[:, POSE], POSE_SMOOTHING, 2, axis=0)
+    slow = [i for name, i in INDEX.items() if i >= POSE.stop and not name.startswith(UNTOUCHED)]
+    out[:, slow] = savgol_filter(motion_TM[:, slow], EXPRESSION_SMOOTHING, 2, axis=0)
+    return out
+
+
+def tracked_sequence(
+    video: Path, finder: FaceFinder, *, speaker: str, license: str, tracks: Path | None = None
+) -> MotionSequence | None:
+    """The most visible face of a video; None when no face is followed long enough.
+
+    Raises:
+        MediaError: when the video cannot be read.
+    """
+    found = (
+        load_tracks(tracks)
+        if tracks is not None and tracks.is_file()
+        else track_faces(stream_frames(video, fps=MOTION_FPS), finder=finder, max_faces=2)
+    )
+    motion = motion_of_track(found[0]) if found else None
+    if motion is None:
+        return None
+    first = int(found[0].frame_indices[0])
+    audio = None
+    if probe(video).has_sound:
+        audio = audio_of(read_waveform(video), first + len(motion))[first:]
+    return MotionSequence(video.stem, "tracked", speaker, "unknown", license, motion, audio, None)
+
+
+def wishes_of(name: str) -> Controls:
+    """Random wishes that belong to a name: gaze, emotion, liveliness; a third of the emotions are none."""
+    random = np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))
+    gaze = random.normal(0.0, (8.0, 4.0)) if random.random() < 0.6 else np.zeros(2)
+    emotion = str(random.choice([*EMOTIONS])) if random.random() < 0.67 else NEUTRAL
+    return Controls(
+        gaze_yaw_degrees=float(np.clip(gaze[0], -28, 28)),
+        gaze_pitch_degrees=float(np.clip(gaze[1], -18, 18)),
+        distance=float(np.clip(np.exp(random.normal(0.0, 0.15)), 0.55, 1.8)) if random.random() < 0.4 else 1.0,
+        emotion=emotion,
+        emotion_strength=0.0 if emotion == NEUTRAL else float(random.uniform(0.2, 1.0)),
+        head_motion=float(np.clip(np.exp(random.normal(0.0, 0.3)), 0.4, 2.0)),
+        blink_rate=float(np.clip(np.exp(random.normal(0.0, 0.35)), 0.4, 2.2)),
+        lip_gain=float(np.clip(random.normal(1.0, 0.12), 0.7, 1.35)),
+        seed=int(random.integers(2**31)),
+    )
+
+
+def spoken_sequence(line: Mapping[str, object], folder: Path, license: str) -> MotionSequence:
+    """One utterance of a spoken corpus under its random wishes."""
+    file, visemes = str(line["file"]), line["visemes"]
+    assert isinstance(visemes, list)
+    sound = read_wav(folder / file)
+    heard = hear(sound)
+    chance = np.zeros((heard.bands.shape[0], len(VISEMES)), np.float32)
+    centres = (np.arange(len(chance)) + 0.5) / HEARING_HZ
+    row = np.clip(np.searchsorted([start for start, _ in visemes], centres, side="right") - 1, 0, None)
+    chance[np.arange(len(chance)), [VISEMES.index(visemes[r][1]) for r in row]] = 1.0
+    length = frames_for(sound.duration_seconds, MOTION_FPS)
+    wishes = wishes_of(file)
+    motion = motion_of_visemes(heard, chance, length, MOTION_FPS, wishes)
+    emotion = {wishes.emotion: wishes.emotion_strength} if wishes.emotion != NEUTRAL else {}
+    name, voice, language = Path(file).stem, str(line["voice"]), str(line["language"])
+    return MotionSequence(name, "spoken", voice, language, license, motion.values, audio_of(sound, length), emotion)
+
+
+def tracked_in(clips: Path, out: Path, tracks: Path | None) -> Iterator[tuple[str, MotionSequence | None]]:
+    """Every video of a folder, or every real one of a table with the columns file, label, person, license."""
+    rows: list[tuple[Path, str, str]]
+    if clips.is_file():
+        with clips.open(newline="") as table:
+            rows = [
+                (clips.parent / row["file"], row.get("person") or row["file"], row.get("license") or "unknown")
+                for row in csv.DictReader(table)
+                if row.get("label", "real") == "real"
+            ]
+    else:
+        found = sorted(p for p in clips.rglob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm", ".avi"))
+        rows = [(path, path.parent.name, "unknown") for path in found]
+    with FaceFinder() as finder:
+        for video, speaker, license in rows:
+            if (out / f"tracked_{video.stem}.npz").exists():
+                continue
+            known = tracks / f"{video.stem}.npz" if tracks else None
+            try:
+                sequence = tracked_sequence(video, finder, speaker=speaker, license=license, tracks=known)
+            except MediaError as error:
+                log.warning("%s", error)
+                continue
+            yield f"tracked_{video.stem}", sequence
+
+
+def spoken_in(corpus: Path, out: Path, license: str) -> Iterator[tuple[str, MotionSequence]]:
+    """Every utterance of `spoken_corpus` that lasts a second or more."""
+    for text in (corpus / "phones.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        name = f"spoken_{Path(line['file']).stem}"
+        if not (out / f"{name}.npz").exists() and read_wav(corpus / line["file"]).samples.shape[0] >= RATE_HZ:
+            yield name, spoken_sequence(line, corpus, license)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m forge.motion.sequences", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=Path, action="append", default=[], help="folder of videos, or a clips table")
+    parser.add_argument("--tracks", type=Path, help="folder of NAME.npz face tracks made at 25 frames a second")
+    parser.add_argument("--spoken", type=Path, action="append", default=[], help="folder of forge.motion.spoken_corpus")
+    parser.add_argument("--spoken-license", default="synthetic speech, generated here")
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.out.mkdir(parents=True, exist_ok=True)
+    made = left = 0
+    for clips in args.clips:
+        for name, sequence in tracked_in(clips, args.out, args.tracks):
+            if sequence is None:
+                left += 1
+                continue
+            sequence.save(args.out / f"{name}.npz")
+            made += 1
+    for corpus in args.spoken:
+        for name, spoken in spoken_in(corpus, args.out, args.spoken_license):
+            spoken.save(args.out / f"{name}.npz")
+            made += 1
+    log.info("%d sequences made, %d clips without a face to follow", made, left)
+
+
+if __name__ == "__main__":
+    main()
