@@ -135,16 +135,16 @@ def draw_batch(
         pool = pools[wanted] or pools["spoken"] or pools["tracked"]
         sequence = pool[int(random.integers(len(pool)))]
         rows.append(_window(sequence, int(random.integers(0, max(1, sequence.length - shape.window + 1))), shape))
-    motion, known, past, has_past, audio, past_audio, heard, gaze, distance, emotion, has_emotion = (
+    motion, known, past, past_known, audio, past_audio, heard, gaze, distance, emotion, has_emotion = (
         torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)
     )
     yes = torch.ones(len(rows), dtype=torch.bool)
     conditions = Conditions(
         audio_BTA=audio,
         heard_BT=heard,
-        past_motion_BPM=model.standardised(past) * has_past.view(-1, 1, 1),
+        past_motion_BPM=model.standardised(past) * past_known[..., None],
         past_audio_BPA=past_audio,
-        has_past_B=has_past,
+        has_past_B=past_known[:, -1] > 0,
         gaze_B2=gaze,
         has_gaze_B=yes,
         distance_B=distance,
@@ -166,8 +166,9 @@ def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple
         fill = np.repeat(edge, missing, axis=0)
         return np.concatenate([values[first:last], fill] if at_end else [fill, values[first:last]])
 
-    has_past = start >= shape.context
-    before = (start - shape.context, start) if has_past else (0, 0)
+    before = (max(0, start - shape.context), start)
+    # the first frames of a clip have a shorter past; what is missing is zero, as it is when a clip is drawn
+    past_known = (np.arange(shape.context) >= shape.context - start).astype(np.float32)
     now = motion[start:stop]
     gaze = now[:, [INDEX["gaze_yaw"], INDEX["gaze_pitch"]]] + now[:, :2] / DEGREES_PER_GAZE
     emotion = np.zeros(len(EMOTIONS), np.float32)
@@ -177,9 +178,9 @@ def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple
         padded(motion, start, stop, shape.window, at_end=True),
         np.arange(shape.window) < stop - start,
         padded(motion, *before, shape.context, at_end=False),
-        np.asarray(has_past),
+        past_known,
         padded(audio, start, stop, shape.window, at_end=True),
-        padded(audio, *before, shape.context, at_end=False),
+        padded(audio, *before, shape.context, at_end=False) * past_known[:, None],
         np.full(shape.window, sequence.audio_TA is not None),
         np.median(gaze, axis=0).astype(np.float32),
         np.asarray(now[:, INDEX["log_scale"]].mean(), np.float32),

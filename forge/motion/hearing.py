@@ -108,6 +108,81 @@ def loudness_reference(level_db: NDArray[np.floating]) -> FloatArray:
     return np.asarray(uniform_filter1d(loudest, 101, mode="nearest"), np.float32)
 
 
+class Ear:
+    """Hears sound as it arrives: log-mel bands against the loudest moments so far. What was heard never changes.
+
+        ear = Ear()
+        for chunk in chunks:                 # (N,) float32 at 16 kHz, any lengths
+            bands = ear.push(chunk)          # (T, 80) of the frames that are complete now
+        last = ear.finish()
+
+    Whole or in pieces, the same sound gives the same bands. A frame is complete when the sound reaches 7.5 ms beyond
+    its own 10 ms.
+    """
+
+    FALL_DB_A_SECOND = 0.7
+    """The reference sinks so fast while nothing is loud: about 4 dB in a pause between sentences."""
+    SMOOTHING = 9
+    """Frames over which the level is averaged before it may raise the reference."""
+
+    def __init__(self) -> None:
+        self._margin = (WINDOW - HOP) // 2
+        self._waiting = np.zeros(self._margin, np.float32)
+        self._samples = 0
+        self._powers: list[float] = []
+        self._reference_db = QUIETEST_REFERENCE_DB
+
+    @property
+    def frames(self) -> int:
+        """Hearing frames that were given out."""
+        return max(0, self._samples - self._margin) // HOP
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        """(T, 80) bands of the frames that these samples complete.
+
+        Raises:
+            ValueError: for anything but (N,) finite samples.
+        """
+        if samples.ndim != 1 or not np.isfinite(samples).all():
+            raise ValueError(f"sound must be finite (N,) samples at {RATE_HZ} Hz, got {samples.shape}")
+        self._samples += len(samples)
+        self._waiting = np.concatenate([self._waiting, samples.astype(np.float32)])
+        return self._heard()
+
+    def finish(self) -> FloatArray:
+        """(T, 80) bands of the frames that begin before the end; silence follows. The ear is to be thrown away."""
+        missing = -(-self._samples // HOP) * HOP + self._margin - self._samples
+        return self.push(np.zeros(missing, np.float32))
+
+    def _heard(self) -> FloatArray:
+        count = max(0, (len(self._waiting) - WINDOW) // HOP + 1)
+        if not count:
+            return np.zeros((0, BANDS), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(self._waiting, WINDOW)[: count * HOP : HOP]
+        mel, power = np.empty((count, BANDS), np.float32), np.empty(count)
+        for row, window in enumerate(windows):  # one by one: the same bits, however the sound was cut
+            spectrum = np.abs(np.fft.rfft(window * _taper(), FFT)) ** 2 / (FFT * RATE_HZ / 1000) * 128.0
+            mel[row] = spectrum.astype(np.float32) @ mel_filters()
+            power[row] = float(np.square(window - window.mean()).mean())
+        self._waiting = self._waiting[count * HOP :]
+        reference_db = np.array([self._raised(value) for value in power])
+        bands = (10.0 * np.log10(mel + 1e-10) - reference_db[:, None]) / 30.0
+        return np.asarray(np.clip(bands, -2.0, 1.0), np.float32)
+
+    def _raised(self, power: float) -> float:
+        """The loudness reference after one more frame."""
+        self._powers = [*self._powers[-self.SMOOTHING + 1 :], power]
+        level_db = 10.0 * np.log10(sum(self._powers) / len(self._powers) + 1e-10)
+        self._reference_db = max(self._reference_db - self.FALL_DB_A_SECOND / HEARING_HZ, level_db)
+        self._reference_db = max(self._reference_db, QUIETEST_REFERENCE_DB)
+        return self._reference_db
+
+
+@cache
+def _taper() -> FloatArray:
+    return np.hanning(WINDOW).astype(np.float32)
+
+
 @cache
 def mel_filters() -> FloatArray:
     """(257, 80) triangles, equally spaced on the mel scale (2595 log10(1 + f / 700)), each of unit sum."""

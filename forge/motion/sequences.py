@@ -30,7 +30,7 @@ from scipy.signal import savgol_filter
 from forge.face.student_motion import motion_between
 from forge.motion.controls import EMOTIONS, NEUTRAL, Controls
 from forge.motion.features import INDEX, NAMES, POSE
-from forge.motion.hearing import AUDIO_FEATURES, BANDS, HEARING_HZ, RATE_HZ, hear
+from forge.motion.hearing import AUDIO_FEATURES, BANDS, HEARING_HZ, RATE_HZ, Ear, hear, one_channel
 from forge.motion.speech import motion_of_visemes
 from forge.motion.spoken_corpus import read_wav
 from forge.motion.visemes import VISEMES
@@ -117,8 +117,13 @@ class MotionSequence:
 
 
 def audio_of(speech: Waveform, length: int) -> FloatArray:
-    """(T, 320) what is heard during each of `length` frames at 25 a second; silence beyond the end of the sound."""
-    bands = hear(speech).bands
+    """(T, 320) what is heard during each of `length` frames at 25 a second; silence beyond the end of the sound.
+
+    Heard as it would be live, by `Ear`: offline and streaming have one network and one kind of sound.
+    """
+    ear = Ear()
+    samples = one_channel(speech).resampled(RATE_HZ).samples[:, 0]
+    bands = np.concatenate([ear.push(samples), ear.finish()])
     wanted = length * HEARINGS
     padded = np.full((wanted, BANDS), -2.0, np.float32)
     padded[: min(wanted, len(bands))] = bands[:wanted]

@@ -114,7 +114,7 @@ def motion_by_diffusion(
     controls = controls or Controls()
     length = max(1, frames_for(speech.duration_seconds, MOTION_FPS))
     values = draw_windows(model, audio_of(speech, length), controls, steps=steps, guidance=guidance)
-    motion = _obey(values, controls)
+    motion = obeyed(values, controls)
     wanted = moments_of(frames_for(speech.duration_seconds, fps), fps)
     return resampled(motion, wanted, fps)
 
@@ -171,8 +171,14 @@ def wished(
     )
 
 
-def _obey(values_TM: FloatArray, controls: Controls) -> FloatArray:
-    """Wishes that are no condition of the network, and the limits of every feature."""
+def obeyed(values_TM: FloatArray, controls: Controls, *, live: bool = False) -> FloatArray:
+    """Wishes that are no condition of the network, and the limits of every feature.
+
+    Args:
+        values_TM: what the network drew.
+        controls: the wishes.
+        live: leave the number of blinks alone: it takes a whole talk to change it.
+    """
     out = values_TM.copy()
     place = -np.log(controls.distance)
     still = np.array([0.0, 0.0, 0.0, 0.0, 0.0, place], np.float32)
@@ -180,7 +186,7 @@ def _obey(values_TM: FloatArray, controls: Controls) -> FloatArray:
     out[:, :3] = prior.within_reach(out[:, :3].astype(np.float64))
     out[:, LIPS] *= controls.lip_gain
     lids = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
-    if controls.blink_rate != 1.0:
+    if controls.blink_rate != 1.0 and not live:
         out[:, lids] = _reblinked(out[:, lids], controls)
     gaze = gaze_curves(*(out[:, INDEX[n]].astype(np.float64) * DEGREES_PER_GAZE for n in ("gaze_yaw", "gaze_pitch")))
     for name, curve in gaze.items():

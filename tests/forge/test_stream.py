@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from forge.motion.controls import Controls
+from forge.motion.denoiser import DenoiserShape, MotionDenoiser
+from forge.motion.features import INDEX, NAMES
+from forge.motion.hearing import BANDS, Ear, hear
+from forge.motion.windows import MotionModel
+from forge.stream import ALGORITHMIC_DELAY_SECONDS, LiveMotion
+from media.clip import Waveform
+
+
+@pytest.fixture(scope="module")
+def model() -> MotionModel:
+    torch.manual_seed(0)
+    network = MotionDenoiser(DenoiserShape(width=32, layers=2, heads=2, context=4, window=8)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return MotionModel(network, torch.zeros(len(NAMES)), torch.full((len(NAMES),), 0.1))
+
+
+def voice(seconds: float) -> np.ndarray:
+    time = np.arange(round(seconds * 16_000)) / 16_000
+    return (0.3 * np.sin(2 * np.pi * 160 * time) * np.sin(8 * time) ** 2).astype(np.float32)
+
+
+def drawn(model, pieces, **wishes) -> tuple[np.ndarray, list[int]]:
+    live = LiveMotion(model, Controls(**wishes))
+    frames = [frame for piece in pieces for frame in live.push(piece)]
+    frames += list(live.finish())
+    return np.stack([frame.values for frame in frames]), [frame.index for frame in frames]
+
+
+def test_every_forty_milliseconds_of_sound_become_one_frame(model):
+    values, indices = drawn(model, [voice(1.0)])
+    assert values.shape == (25, len(NAMES)) and indices == list(range(25))
+    assert len(drawn(model, [voice(1.01)])[1]) == 26
+
+
+def test_chunks_of_any_length_give_the_same_motion(model):
+    sound = voice(0.9)
+    pieces = np.split(sound, [1, 700, 701, 5000, 5600, 12_000])
+    assert np.array_equal(drawn(model, [sound])[0], drawn(model, pieces)[0])
+
+
+def test_a_frame_waits_for_its_lookahead_and_no_longer(model):
+    live, sound, came = LiveMotion(model), voice(0.6), []
+    for at in range(0, len(sound), 40):
+        came += [(at + 40) / 16_000 - frame.index / 25 for frame in live.push(sound[at : at + 40])]
+    assert len(came) >= 12
+    assert max(came) <= ALGORITHMIC_DELAY_SECONDS + 40 / 16_000 <= 0.091
+    assert min(came) >= ALGORITHMIC_DELAY_SECONDS - 1e-9
+
+
+def test_sound_after_the_lookahead_cannot_change_a_frame(model):
+    one, other = voice(0.6), voice(0.6)
+    other[8000:] = 0.0  # from 0.5 s on
+    a, b = drawn(model, [one])[0], drawn(model, [other])[0]
+    # frame 10 shows 0.40-0.44 s and knows the sound up to 0.4875 s
+    assert np.array_equal(a[:11], b[:11]) and not np.allclose(a[12:], b[12:])
+
+
+def test_live_gaze_and_distance_are_obeyed_by_the_conditions(model):
+    near, far = drawn(model, [voice(0.4)], distance=0.8)[0], drawn(model, [voice(0.4)], distance=1.6)[0]
+    assert not np.allclose(near[:, INDEX["log_scale"]], far[:, INDEX["log_scale"]])
+
+
+def test_the_ear_hears_the_same_in_pieces_and_never_changes_its_mind():
+    sound = voice(0.7)
+    whole = Ear()
+    heard = np.concatenate([whole.push(sound), whole.finish()])
+    ear, pieces = Ear(), []
+    for piece in np.split(sound, [3, 161, 162, 900, 4000, 4100]):
+        pieces.append(ear.push(piece))
+        assert sum(map(len, pieces)) == ear.frames
+    pieces.append(ear.finish())
+    assert np.array_equal(np.concatenate(pieces), heard) and heard.shape == (70, BANDS)
+
+
+def test_the_ear_hears_about_what_the_baseline_hears():
+    sound = voice(2.0)
+    ear = Ear()
+    bands = np.concatenate([ear.push(sound), ear.finish()])
+    assert np.corrcoef(bands.ravel(), hear(Waveform(sound[:, None], 16_000)).bands.ravel())[0, 1] > 0.95
+
+
+def test_a_quiet_talker_is_heard_like_a_loud_one():
+    sound = voice(2.0)
+    loud, quiet = Ear(), Ear()
+    a, b = loud.push(sound), quiet.push(0.1 * sound)
+    assert np.abs(a[20:] - b[20:]).mean() < 0.02
+
+
+@pytest.mark.parametrize("bad", [np.zeros((5, 2), np.float32), np.array([np.nan], np.float32)])
+def test_the_ear_refuses_what_is_no_sound(bad):
+    with pytest.raises(ValueError, match="sound must be"):
+        Ear().push(bad)
