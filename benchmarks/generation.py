@@ -1,7 +1,8 @@
 """Judge the generator by its clips: `python -m benchmarks.generation --portraits DIR --speech DIR --out DIR`.
 
 Every portrait says every utterance; each clip is verified, tracked and measured (`benchmarks.talking`), and a contact
-sheet is left to be looked at. Bands are those of the acceptance of method `mesh`; beside them stands what the same
+sheet is left to be looked at. `python -m benchmarks.generation face ...` judges renderers frame by frame instead
+(`benchmarks.generation_face`). Bands are those of the acceptance of method `mesh`; beside them stands what the same
 tracker says of real people. The tracker's landmarks also fitted the portraits: of shape it is no independent judge.
 """
 
@@ -159,7 +160,12 @@ def table_of(judged: Sequence[Judged]) -> Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make, verify, measure, save."""
+    """Make, verify, measure, save; `face` as the first word judges renderers by their frames instead."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["face"]:
+        from benchmarks.generation_face import main as judge_faces
+
+        return judge_faces(words[1:])
     parser = argparse.ArgumentParser(description="Judge the generator by its clips.")
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
@@ -167,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(words)
     console = Console(stderr=True)
     options.out.mkdir(parents=True, exist_ok=True)
     portraits = [entry.path for entry in list_portraits(options.portraits, Declaration.nonexistent())]

@@ -1,4 +1,4 @@
-"""How fast things are here: `python -m benchmarks.speed mesh` writes `results/speed_mesh.json`.
+"""How fast things are here: `python -m benchmarks.speed mesh` writes `results/speed_mesh.json`; `face`: the learned.
 
 Frames a second are given twice: by processor time of one core (steady on a busy machine) and by the clock.
 """
@@ -70,11 +70,16 @@ def mesh_row(portrait: Path, speech: Path, size: int) -> dict[str, object]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and save."""
+    """Measure and save; `face` as the first word times the learned face instead (`benchmarks.speed_face`)."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["face"]:
+        from benchmarks.speed_face import main as time_faces
+
+        return time_faces(words[1:])
     parser = argparse.ArgumentParser(description="Speed of the generator on this machine.")
     parser.add_argument("what", choices=["mesh"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file")
-    options = parser.parse_args(argv)
+    options = parser.parse_args(words)
     cv2.setNumThreads(1)
     with as_file(files("countermark") / "demo_assets") as assets:
         rows = [

@@ -10,32 +10,44 @@ those it learned from. One sequential pass, bounded memory:
    rates, 25 a second of variable or slower ones) and cut into seconds. Dropping single frames would make motion uneven.
 2. In a *dense* second the face is measured three times and the second's frames are kept until its windows are computed.
    Short videos are all dense; of long ones a fixed number of seconds, evenly spread, is.
-3. Any other second is looked at once; when there are more seconds than looks, the looks are evenly spread.
-4. A picture is a video of one frame.
+3. In some dense seconds, evenly spread too, the face is tracked in every frame, at one size whatever the video's: that
+   costs 0.3 core-seconds each. What only these tell is nan in the windows of the others.
+4. Any other second is looked at once; when there are more seconds than looks, the looks are evenly spread.
+5. A picture is a video of one frame.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from uuid import uuid4
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.detector import DetectError, Status
+from detect.models.expression import EXPRESSIONS, TRACK_SIDE, expression_features
 from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FEATURES, MIN_FRAMES, window_features
 from detect.report import write_whole
 from detect.sampling import spread_indices
 from media.catalog import Catalog, Sample
 from media.clip import FloatArray, MediaError, UInt8Array
 from media.faces import FaceFinder
-from media.landmarks import FaceObservation, align_matrix, box_overlap, outer_eye_distance, warp
+from media.landmarks import (
+    BLENDSHAPE_NAMES,
+    LANDMARKS,
+    FaceObservation,
+    align_matrix,
+    box_overlap,
+    outer_eye_distance,
+    warp,
+)
 from media.tracking import FaceTrack, follow_faces
 from media.video import Frame, probe, read_image, stream_frames
 
@@ -48,7 +60,7 @@ MARGIN = 0.45
 MIN_EYE_PIXELS = 22.0
 """Outer-eye distance under which a face is too small to judge."""
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class LookPlan:
 
     dense_seconds: int = 16
     """Seconds whose motion is measured."""
+    tracked_seconds: int = 6
+    """Of these, seconds in which the face is tracked in every frame."""
     max_looks: int = 480
     """Most frames in which faces are measured."""
     looks_in_dense: int = 3
@@ -65,7 +79,7 @@ class LookPlan:
 
     def __post_init__(self) -> None:
         """Refuse counts below one."""
-        for name in ("dense_seconds", "max_looks", "looks_in_dense", "max_side", "max_faces"):
+        for name in ("dense_seconds", "tracked_seconds", "max_looks", "looks_in_dense", "max_side", "max_faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -75,6 +89,11 @@ class LookPlan:
         rest = max(1, self.max_looks - self.looks_in_dense * len(dense))
         once = frozenset(spread_indices(seconds, rest).tolist()) - dense if seconds else frozenset()
         return dense, once
+
+    def tracked(self, seconds: int) -> frozenset[int]:
+        """The dense seconds in which every frame is tracked."""
+        dense = sorted(self.schedule(seconds)[0])
+        return frozenset(dense[i] for i in spread_indices(len(dense), self.tracked_seconds).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +109,7 @@ class FaceLook:
     boxes: FloatArray
     """(N, 4) in pixels of the picture that was looked at."""
     windows: FloatArray
-    """(W, F) `detect.models.temporal.FEATURES` of each measured second."""
+    """(W, F) `detect.models.temporal.FEATURES` of each measured second, nan for what was not measured in it."""
     window_seconds: NDArray[np.float64]
     """(W,) middle of each."""
     eye_pixels: float
@@ -144,11 +163,46 @@ def _ticks(start: int, length: int, count: int) -> list[int]:
     return [start + int(i) for i in spread_indices(length, count)]
 
 
-def _window_of(face: FaceObservation, others: Iterable[FaceObservation], frames: list[UInt8Array]) -> FloatArray | None:
+def _window_of(
+    face: FaceObservation, others: Iterable[FaceObservation], frames: list[UInt8Array], finder: FaceFinder | None
+) -> FloatArray:
+    """The measurements of a second; without a finder those of expressions are nan."""
     same = [o for o in others if box_overlap(o.box, face.box) > 0.3]
     points = np.median(np.stack([o.landmarks[:, :2] for o in [face, *same]]), axis=0).astype(np.float32)
     matrix = align_matrix(points, CROP_SIDE, CROP_MARGIN)
-    return window_features(np.stack([warp(image, matrix, CROP_SIDE) for image in frames]))
+    motion = window_features(np.stack([warp(image, matrix, CROP_SIDE) for image in frames]))
+    if finder is None or outer_eye_distance(points) < MIN_EYE_PIXELS:
+        return np.concatenate([motion, np.full(len(EXPRESSIONS), np.nan, np.float32)])
+    return np.concatenate([motion, expression_features(*tracked_face(frames, face, finder))])
+
+
+def tracked_face(frames: list[UInt8Array], face: FaceObservation, finder: FaceFinder) -> tuple[FloatArray, FloatArray]:
+    """A face in every frame of a second, measured through one fixed window at one size.
+
+    A window that followed the face would make its landmarks jitter, and a large picture would steady them.
+
+    Args:
+        frames: consecutive, (H, W, 3).
+        face: as it was seen in one of them.
+        finder: measures it.
+
+    Returns:
+        (T, 478, 2) landmarks in pixels of the reduced frames and (T, 51) blendshapes; nan where it was not found.
+    """
+    matrix = align_matrix(face.landmarks, 1000, 0.0)
+    brows_to_chin = 1000.0 / float(np.sqrt(abs(np.linalg.det(matrix[:, :2].astype(np.float64)))))
+    scale = min(1.0, TRACK_SIDE / brows_to_chin)
+    height, width = frames[0].shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    box = (face.box * np.float32(scale)).astype(np.float32)
+    landmarks = np.full((len(frames), LANDMARKS, 2), np.nan, np.float32)
+    blendshapes = np.full((len(frames), len(BLENDSHAPE_NAMES)), np.nan, np.float32)
+    for n, image in enumerate(frames):
+        small = image if scale == 1.0 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        found = finder.measure(small, box)
+        if found is not None:
+            landmarks[n], blendshapes[n] = found.landmarks[:, :2], found.blendshapes
+    return landmarks, blendshapes
 
 
 def _keep_crops(frame: Frame, faces: list[FaceObservation], seen: _Seen) -> None:
@@ -169,6 +223,7 @@ def _looked_at(
 ) -> Iterator[Frame]:
     """Yield the frames to search; compute a second's windows as soon as its last look is done."""
     dense, once = plan.schedule(seconds)
+    tracked = plan.tracked(seconds)
     held: list[Frame] = []
     second = 0
 
@@ -182,10 +237,9 @@ def _looked_at(
         if second in dense and len(block) >= MIN_FRAMES and ticks:
             middle = block[ticks[len(ticks) // 2]].index
             others = [o for t in set(ticks) for o in recorder.found.get(block[t].index, [])]
+            finder = recorder.finder if second in tracked else None
             for face in recorder.found.get(middle, []):
-                window = _window_of(face, others, [f.image for f in block])
-                if window is not None:
-                    seen.windows[_key(middle, face)] = window
+                seen.windows[_key(middle, face)] = _window_of(face, others, [f.image for f in block], finder)
 
     for frame in frames:
         clock["last"] = frame.pts_seconds
@@ -301,15 +355,9 @@ def save_look(look: Look, path: Path) -> None:
     }
     for n, face in enumerate(look.faces):
         arrays |= {f"{n}.{name}": np.asarray(getattr(face, name)) for name in FaceLook.__dataclass_fields__}
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-        part.replace(path)
-    except OSError as error:
-        raise DetectError(f"{path}: cannot write prepared crops ({error.strerror}); check folder and space") from error
-    finally:
-        part.unlink(missing_ok=True)
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    write_whole(packed.getvalue(), path)
 
 
 def load_look(path: Path) -> Look:

@@ -68,7 +68,7 @@ class TrainRecipe:
 
 
 def frame_cpu() -> TrainRecipe:
-    """Two cores, an hour or two: what the shipped weights were trained with."""
+    """Two cores, an hour or two: how the shipped network was trained, but by three processes, averaged."""
     return TrainRecipe(
         name="frame_cpu",
         size=144,

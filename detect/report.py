@@ -225,8 +225,8 @@ def write_html(report: Report, path: Path) -> None:
     write_whole(to_html(report), path)
 
 
-def write_whole(text: str, path: Path) -> None:
-    """Put a text into a file in one step: whoever looks sees the old content or the new, never a part.
+def write_whole(content: str | bytes, path: Path) -> None:
+    """Put a text or bytes into a file in one step: whoever looks sees the old content or the new, never a part.
 
     Raises:
         DetectError: where the file cannot be written.
@@ -235,7 +235,8 @@ def write_whole(text: str, path: Path) -> None:
         raise DetectError(f"{printable(path)} is a folder; name a file to write to")
     try:
         # a file name that is no valid text must not stop the report about that file
-        provenance.files.write_whole(path, text.encode("utf-8", "replace"))
+        data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        provenance.files.write_whole(path, data)
     except ProvenanceError as error:
         raise DetectError(f"{printable(str(error))}; choose another place") from error
 

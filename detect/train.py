@@ -11,33 +11,39 @@ The rules of a fair training, told once:
 3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not
    weigh more.
 4. The weights that are kept are the running mean at the step that was best on the held-out makers and people.
+5. Probability and threshold are fitted on scores of clips whose maker or person the branches were fitted without.
+
+A network that is trained already can be kept (`network=`): then only the branches, the fusion, the probability and the
+threshold are fitted.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save as packed_tensors
 from torch import Tensor
 from torch.nn import functional
 
 from detect.calibration import Calibration, fit_calibration
 from detect.detector import DetectError, Status
 from detect.metrics import roc_auc, threshold_for_false_alarms
-from detect.models.frame import Description, SurfaceModel, TemporalModel, detail_of
-from detect.models.fusing import ClipEvidence, fit_fusion, fit_surface, fit_temporal
+from detect.models.frame import Description, FrameDetector, Fusion, SurfaceModel, TemporalModel, detail_of
+from detect.models.fusing import ClipEvidence, fit_fusion
+from detect.models.leaving_out import Branches, auc_on_unknown_sources, left_out_scores
 from detect.models.network import FrameNet, network_crop, start_from_imagenet, to_batch
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
@@ -88,6 +94,11 @@ class Split:
     check: tuple[Prepared, ...]
     held_out_makers: tuple[str, ...]
 
+    @property
+    def unseen_people(self) -> tuple[str, ...]:
+        """People of real samples that do not teach."""
+        return tuple(sorted({s.person for s in self.check if not s.synthetic} - {s.person for s in self.teach}))
+
 
 def _stable(text: str, seed: int) -> float:
     """A number in [0, 1) that depends on a name and a seed only, not on the order of a catalog."""
@@ -116,6 +127,26 @@ def split_for_training(samples: Sequence[Prepared], recipe: TrainRecipe, seed: i
     if not any(not s.synthetic for s in teach):
         raise DetectError("no real sample is left to teach from: give clips of more people")
     return Split(tuple(teach), tuple(check), tuple(sorted(held_makers)))
+
+
+def split_of_network(samples: Sequence[Prepared], described: Description) -> Split:
+    """Who taught a network that is trained already, by its own description, and who can check it.
+
+    Raises:
+        DetectError: when a label is missing, or all real samples may have taught it.
+    """
+    makers = {str(maker) for maker in described.figures.get("held_out_makers", ())}
+    unseen = set(described.unseen_people)
+    check = tuple(s for s in samples if (s.maker in makers if s.synthetic else s.person in unseen))
+    if len({s.synthetic for s in samples}) < 2:
+        raise DetectError("fitting needs real and synthetic samples; give datasets that hold both")
+    if all(s.synthetic for s in check):
+        raise DetectError(
+            f"the description of {described.name} names no real person of these samples that its network was not "
+            "taught; train a network on them instead"
+        )
+    chosen = {id(s) for s in check}
+    return Split(tuple(s for s in samples if id(s) not in chosen), check, tuple(sorted(makers)))
 
 
 class PairSource:
@@ -270,17 +301,16 @@ class Trainer:
         # a nan (one label only among the held-out) keeps the newest
         if not auc <= p.best_auc:
             p.best_auc, p.best_step = auc, p.step
-            _write_tensors(
-                {k: v.contiguous() for k, v in self.mean.state_dict().items()}, self.folder / "best.safetensors"
-            )
+            best = {k: v.contiguous() for k, v in self.mean.state_dict().items()}
+            write_whole(packed_tensors(best), self.folder / "best.safetensors")
         self.save()
 
     def save(self) -> None:
         """A checkpoint to go on from."""
         state = {"network": self.network.state_dict(), "mean": self.mean.state_dict()}
-        part = self.folder / f".{uuid4().hex}.part"
-        torch.save({**state, "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}, part)
-        part.replace(self.folder / "checkpoint.pt")
+        packed = io.BytesIO()
+        torch.save({**state, "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}, packed)
+        write_whole(packed.getvalue(), self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint when there is one."""
@@ -303,17 +333,6 @@ class Trainer:
         return network.eval().to(memory_format=torch.channels_last)
 
 
-def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        save_file(tensors, part)
-        part.replace(path)
-    except OSError as error:
-        raise DetectError(f"{path}: cannot write the weights ({error.strerror}); check folder and space") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_detector(network: FrameNet, description: Description, path: Path) -> Path:
     """Write half-precision weights and their description; returns the .safetensors path.
 
@@ -321,8 +340,9 @@ def write_detector(network: FrameNet, description: Description, path: Path) -> P
         DetectError: when the folder cannot be written.
     """
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    _write_tensors(half, path)
-    described = replace(description, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    data = packed_tensors(half)
+    write_whole(data, path)
+    described = replace(description, weights_sha256=hashlib.sha256(data).hexdigest())
     write_whole(json.dumps(described.to_json(), indent=1, sort_keys=True) + "\n", path.with_suffix(".json"))
     return path
 
@@ -355,6 +375,8 @@ def train(
     resume: bool = False,
     seed: int = 0,
     cache: Path | None = None,
+    network: Path | None = None,
+    version: str | None = None,
     say: Say = _silent,
 ) -> Path:
     """Train a detector and write `detector.safetensors` with its description, log and resolved recipe.
@@ -367,6 +389,8 @@ def train(
         resume: go on from the checkpoint in `out`.
         seed: of every draw.
         cache: folder for prepared crops, `out/prepared` by default.
+        network: weights whose network is kept as it is; only what weighs its answers is fitted.
+        version: recorded with the weights; "1", or that of the kept ones, unless given.
         say: told one line at a time how it goes.
 
     Returns:
@@ -384,6 +408,14 @@ def train(
     for root, catalog in datasets:
         teaching = Catalog([s for s in catalog if s.split in (None, "train")], name=catalog.name)
         samples += prepared_samples(teaching, root, cache or out / "prepared", recipe, say)
+    if network is not None:
+        kept = FrameDetector.load(network)
+        known, split = kept.description, split_of_network(samples, kept.description)
+        say(f"the network of {known.name} {known.version} is kept; {len(split.unseen_people)} people never taught it")
+        progress = Progress(best_step=int(known.figures.get("steps", -1)))
+        origin = Origin(known.name, version or known.version, recipe.to_json() | {"seed": seed, "network": "kept"})
+        description = describe(kept.network, split, replace(recipe, size=known.size), progress, seed, origin)
+        return write_detector(kept.network, description, out / "detector.safetensors")
     split = split_for_training(samples, recipe, seed)
     say(
         f"{len(split.teach)} samples teach; held out: {', '.join(split.held_out_makers)} and {len(split.check)} samples"
@@ -392,9 +424,10 @@ def train(
     if resume:
         trainer.resume()
     trainer.run(minutes)
-    network = trainer.best()
-    description = describe(network, split, recipe, trainer.progress, seed)
-    return write_detector(network, description, out / "detector.safetensors")
+    best = trainer.best()
+    origin = Origin(recipe.name, version or "1", recipe.to_json() | {"seed": seed})
+    description = describe(best, split, recipe, trainer.progress, seed, origin)
+    return write_detector(best, description, out / "detector.safetensors")
 
 
 def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most: int = 12) -> list[ClipEvidence]:
@@ -436,29 +469,46 @@ def picture_logits(network: FrameNet, samples: Sequence[Prepared], recipe: Train
     return [real, forged]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How weights call themselves, and what they were made with."""
+
+    name: str
+    version: str
+    recipe: Mapping[str, Any]
+
+
+def calibrated(
+    clips: Sequence[ClipEvidence], branches: Branches, fusion: Fusion
+) -> tuple[Calibration, float, list[float]]:
+    """What makes probabilities of logits, the threshold, and the logits they were fitted on (rule 5 of the module)."""
+    scores = [branches.scores(c) for c in clips]
+    if branches.temporal.features:
+        without = left_out_scores(clips)
+        # a single maker cannot be left out: then what was fitted on it has to do
+        scores = without if all(isfinite(motion) for motion, _ in without) else scores
+    logits = [fusion.logit(fusion.pooled(c.logits), *pair) for c, pair in zip(clips, scores, strict=True)]
+    labels = [c.synthetic for c in clips]
+    if len(set(labels)) < 2:
+        return Calibration(), 0.5, logits
+    calibration = fit_calibration(labels, logits)
+    probabilities = calibration.probabilities(logits)
+    return calibration, threshold_for_false_alarms(labels, probabilities, TOLERATED_FALSE_ALARMS), logits
+
+
 def describe(
-    network: FrameNet,
-    split: Split,
-    recipe: TrainRecipe,
-    progress: Progress,
-    seed: int,
-    name: str = "",
-    version: str = "1",
+    network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int, origin: Origin
 ) -> Description:
-    """Fit motion branch, fusion, calibration and threshold on training people (rule 1 of the module)."""
+    """Fit motion and surface branch, fusion, calibration and threshold on training people (rule 1 of the module)."""
     network = network.cpu().eval()
     check = evidence_of(network, split.check, recipe.size)
     clips = evidence_of(network, unseen_by_network(split, recipe), recipe.size)
-    moving = [c for c in clips if len(c.windows)]
-    temporal = fit_temporal(moving) if recipe.temporal else TemporalModel()
-    surface = fit_surface(moving) if recipe.temporal else SurfaceModel()
+    # pictures have no motion and a calibration of their own
+    clips = [c for c in clips if len(c.windows)] or clips
+    branches = Branches.fit(clips) if recipe.temporal else Branches(TemporalModel(), SurfaceModel())
     fusion = fit_fusion(check if any(not c.synthetic for c in check) else clips)
     labels = [c.synthetic for c in clips]
-    logits = [fusion.logit(fusion.pooled(c.logits), temporal.score(c.windows), surface.score(c.surface)) for c in clips]
-    calibration, threshold = Calibration(), 0.5
-    if len(set(labels)) == 2:
-        calibration = fit_calibration(labels, logits)
-        threshold = threshold_for_false_alarms(labels, calibration.probabilities(logits), TOLERATED_FALSE_ALARMS)
+    calibration, threshold, logits = calibrated(clips, branches, fusion)
     real = [s for s in split.check if not s.synthetic] or [s for s in split.teach if not s.synthetic]
     pictures = picture_logits(network, real, recipe, seed)
     alone = [fusion.logit(value) for side in pictures for value in side]
@@ -471,24 +521,27 @@ def describe(
         "calibrating_samples": len(clips),
         "calibrating_auc": _rounded(labels, logits),
         "calibrating_auc_frames": _rounded(labels, [fusion.pooled(c.logits) for c in clips]),
+        "unknown_sources_auc": auc_on_unknown_sources(clips) if recipe.temporal else {},
         "picture_auc_pseudo": _rounded(truth, alone),
     }
     return Description(
-        name=name or recipe.name,
-        version=version,
+        name=origin.name,
+        version=origin.version,
         size=recipe.size,
         threshold=float(np.clip(threshold, 0.01, 0.99)),
         calibration=calibration,
         picture_calibration=fit_calibration(truth, alone),
-        temporal=temporal,
-        surface=surface,
+        temporal=branches.temporal,
+        surface=branches.surface,
         fusion=fusion,
         min_detail=float(0.25 * min(detail)),
-        recipe=recipe.to_json() | {"seed": seed},
+        recipe=origin.recipe,
         figures=figures,
         weights_sha256="",
+        unseen_people=split.unseen_people,
     )
 
 
 def _rounded(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
-    return round(roc_auc(labels, scores), 4) if len(set(labels)) == 2 else None
+    known = len(set(labels)) == 2 and all(isfinite(score) for score in scores)
+    return round(roc_auc(labels, scores), 4) if known else None

@@ -1,4 +1,4 @@
-"""The commands of the generator: `forge animate`, `forge dataset`, `forge recipes`.
+"""The commands of the generator: `forge animate`, `forge dataset`, `forge recipes`, and those of `cli_training`.
 
 Facts go to stdout as JSON, talk to stderr. Exit codes: 0 done, 1 refused or not complete (one line says why), 2 wrong
 usage, 130 interrupted. What they do is imported when they run, so that `--help` is quick.
@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from forge.cli_training import prepare, studio, train, train_recipes
+from forge.terminal import one_line_errors, plain, print_facts, progress_bar
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -30,8 +33,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-INTERRUPTED = 130
 
 
 class Size(StrEnum):
@@ -73,7 +74,7 @@ def animate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when it exists.")] = False,
 ) -> None:
     """Make a PORTRAIT say the SPEECH: a signed mp4, as long as the speech, that says it is synthetic."""
-    with _one_line_errors() as console:
+    with one_line_errors() as console:
         from forge.animate import animate_to_file
         from forge.methods import Shot
         from forge.motion.controls import Controls
@@ -88,7 +89,7 @@ def animate(
             lip_gain=lip_gain,
             seed=seed or 0,
         )
-        with _bar(console, "filming", "frames") as tell:
+        with progress_bar(console, "filming", "frames") as tell:
             made = animate_to_file(
                 portrait,
                 speech,
@@ -101,8 +102,8 @@ def animate(
                 on_frame=tell,
                 notify=console.print,
             )
-        console.print(_plain(f"made {made.file} ({made.frames} frames), {made.declaration}, signed"))
-        _print(made.to_json())
+        console.print(plain(f"made {made.file} ({made.frames} frames), {made.declaration}, signed"))
+        print_facts(made.to_json())
 
 
 @app.command()
@@ -126,7 +127,7 @@ def dataset(
     Exit code 0 when every planned clip is there; input files that cannot be used are left out, told and listed in
     failures.jsonl. Exit code 1 when a planned clip could not be made.
     """
-    with _one_line_errors() as console:
+    with one_line_errors() as console:
         from dataclasses import replace
 
         from forge.dataset import Request, make_dataset
@@ -145,19 +146,25 @@ def dataset(
             seed=seed,
             method=method,
         )
-        with _factory_bar(console) as watch:
+        with _factoryprogress_bar(console) as watch:
             report = make_dataset(request, watch, console.print)
         for warning in report.warnings:
-            console.print(_plain(f"note: {warning}"))
+            console.print(plain(f"note: {warning}"))
         for name, reason in report.skipped_inputs.items():
-            console.print(_plain(f"left out {name}: {reason}"))
+            console.print(plain(f"left out {name}: {reason}"))
         count = f"{report.clips} clip" if report.clips == 1 else f"{report.clips} clips"
-        console.print(_plain(f"{count} in {out} ({report.made} made now), signed: {report.standing}"))
-        _print(report.to_json())
+        console.print(plain(f"{count} in {out} ({report.made} made now), signed: {report.standing}"))
+        print_facts(report.to_json())
         if not report.complete:
             causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())
-            console.print(_plain(f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}"))
+            console.print(plain(f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}"))
             raise typer.Exit(1)
+
+
+app.command()(studio)
+app.command()(prepare)
+app.command()(train)
+app.command("train-recipes")(train_recipes)
 
 
 @app.command()
@@ -167,27 +174,6 @@ def recipes() -> None:
 
     for make in DATASET_RECIPES.values():
         typer.echo(json.dumps(make().to_json()))
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[Console]:
-    """A console for talk; what a user can mend becomes one line and exit code 1."""
-    from rich.console import Console
-
-    from forge.portrait import ForgeError
-    from media.clip import MediaError
-    from provenance.errors import ProvenanceError
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-    try:
-        yield console
-    except (ForgeError, MediaError, ProvenanceError, ValueError, OSError, MemoryError) as error:
-        line = " ".join(str(error).split()) or f"out of resources ({type(error).__name__})"
-        console.print(_plain(f"error: {line}"))
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        console.print("interrupted; nothing half-made was left")
-        raise typer.Exit(INTERRUPTED) from error
 
 
 def _declaration(nonexistent: bool, consent: str | None, license: str | None) -> Declaration | None:
@@ -215,36 +201,8 @@ def _rate(text: str) -> Fraction:
     return rate if "/" in text or rate == 0 else nearest_standard_rate(rate)
 
 
-def _plain(text: str) -> str:
-    """One line for a terminal: a file name may hold line ends, escape sequences and bytes that are no text."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-
-
-def _print(facts: dict[str, Any]) -> None:
-    text = json.dumps(facts, ensure_ascii=False)
-    typer.echo(text.encode("utf-8", "backslashreplace"))  # bytes of a name that are no text: as JSON escapes them
-
-
 @contextmanager
-def _bar(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that is told (done, planned)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, planned: bar.update(task, completed=done, total=planned)
-
-
-@contextmanager
-def _factory_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+def _factoryprogress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     """A progress bar with clips a second, the time that is left, and failures."""
     import time
 

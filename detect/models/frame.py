@@ -7,8 +7,9 @@ How a file is judged, in this order:
 
 1. `detect.prepare.look_at` finds and follows faces and cuts them out: an abstention there is the answer.
 2. A face without detail, or a video too short to move, is not judged.
-3. Three branches look at it: motion (`TemporalModel`, over measured seconds), surface (`SurfaceModel`, statistics of
-   the network's first layers) and seams (the network's logit, taught by pseudo-forgeries).
+3. Three branches look at it: motion (`TemporalModel`, optical flow and tracked curves over measured seconds), surface
+   (`SurfaceModel`, statistics of the network's first layers) and seams (the network's logit, taught by
+   pseudo-forgeries).
 4. Motion and surface are added; seams can only raise suspicion (`Fusion`). The sum is calibrated.
 5. The file's probability is that of its most suspicious face.
 """
@@ -34,7 +35,7 @@ from safetensors.torch import load_file
 from detect.calibration import Calibration
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
 from detect.models.network import SURFACE, FrameNet, network_crop, to_batch
-from detect.models.temporal import FEATURES, MIN_FRAMES
+from detect.models.temporal import FEATURES, MIN_FRAMES, usual_second
 from detect.prepare import RATE, FaceLook, Look, LookPlan, look_at
 from media.clip import FloatArray, UInt8Array
 from media.faces import FaceFinder
@@ -65,16 +66,21 @@ class TemporalModel:
             raise ValueError(f"scale must be positive, got {self.scale}")
 
     def scores(self, windows_WF: FloatArray) -> Array:
-        """(W,) one score for each measured second."""
+        """(W,) one score for each measured second.
+
+        What was not measured in a second is taken from the others of the face; what was in none counts neither way.
+        """
         columns = [FEATURES.index(name) for name in self.features]
-        z_WK = (windows_WF[:, columns].astype(np.float64) - np.array(self.mean)) / np.array(self.scale)
+        x_WK = windows_WF[:, columns].astype(np.float64)
+        x_WK = np.where(np.isfinite(x_WK), x_WK, usual_second(windows_WF[:, columns]))
+        z_WK = np.nan_to_num((x_WK - np.array(self.mean)) / np.array(self.scale), nan=0.0)
         return np.asarray(np.clip(z_WK, -3, 3) @ np.array(self.weight), np.float64)
 
     def score(self, windows_WF: FloatArray) -> float:
         """One score for a face, from the median second of each measurement; nan when nothing was measured."""
         if len(windows_WF) == 0 or not self.features:
             return nan
-        return float(self.scores(np.median(windows_WF, axis=0, keepdims=True))[0])
+        return float(self.scores(usual_second(windows_WF)[None])[0])
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ class Description:
     recipe: Mapping[str, Any]
     figures: Mapping[str, Any]
     weights_sha256: str
+    unseen_people: tuple[str, ...] = ()
+    """Of the training data, those whose clips never taught the network."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -167,6 +175,7 @@ class Description:
             k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "surface", "fusion")
         }
         tail = {"recipe": dict(self.recipe), "figures": dict(self.figures), "card": CARD}
+        tail["unseen_people"] = list(self.unseen_people)
         return {"kind": KIND, "format": FORMAT, **out, **parts, **tail}
 
     @classmethod
@@ -197,6 +206,7 @@ class Description:
                 recipe=value["recipe"],
                 figures=value["figures"],
                 weights_sha256=str(value["weights_sha256"]),
+                unseen_people=tuple(map(str, value.get("unseen_people", ()))),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the description is not complete ({error})") from error

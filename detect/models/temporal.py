@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.models.expression import EXPRESSIONS
 from media.clip import FloatArray, UInt8Array
 
 CROP_SIDE = 128
@@ -48,8 +49,10 @@ def _feature_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-FEATURES: tuple[str, ...] = _feature_names()
+FLOW_FEATURES: tuple[str, ...] = _feature_names()
 """Order of the values of `window_features`."""
+FEATURES: tuple[str, ...] = FLOW_FEATURES + EXPRESSIONS
+"""Order of all measurements of a second: those of optical flow, then those of landmarks."""
 
 
 @lru_cache(maxsize=4)
@@ -159,7 +162,7 @@ def _pairs(length: int, lag: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def window_features(frames_THW3: UInt8Array) -> FloatArray:
-    """What one second of one face shows, order of `FEATURES`.
+    """What the pixels of one second of one face show, order of `FLOW_FEATURES`.
 
     Args:
         frames_THW3: consecutive frames, uint8 RGB, all cut with the *same* aligned square of side `CROP_SIDE`: a crop
@@ -193,10 +196,16 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
     return _collect(np.array(motions), np.array(rests), near, np.median(far, axis=0))
 
 
+def usual_second(windows_WF: FloatArray) -> FloatArray:
+    """(F,) the median of each measurement over the seconds in which it was made; nan where it never was."""
+    found = [column[np.isfinite(column)] for column in windows_WF.T]
+    return np.array([np.median(column) if len(column) else np.nan for column in found], np.float32)
+
+
 def _collect(
     motion_TM: NDArray[np.float64], rest_TR2: NDArray[np.float64], near: NDArray[np.float64], far: NDArray[np.float64]
 ) -> FloatArray:
-    """The values in the order of `FEATURES`: jerk over speed is how unevenly something moves, whatever its pace."""
+    """In the order of `FLOW_FEATURES`: jerk over speed is how unevenly something moves, whatever its pace."""
     out: list[float] = []
     for m in range(len(MOTIONS)):
         speed, jerk = np.abs(motion_TM[:, m]), np.abs(np.diff(motion_TM[:, m]))

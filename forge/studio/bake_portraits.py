@@ -2,8 +2,8 @@
 
     python -m forge.studio.bake_portraits --head ict_head.npz --out countermark/demo_assets
 
-Geometry: the ICT-FaceKit light head model (MIT), one npz given by path. Looks: `looks.py`. The pictures that ship were
-made by this command; it is not run by users. Slow and plain on purpose: made once, at 3x3 samples a pixel.
+Geometry: the ICT-FaceKit light head model (MIT), one npz given by path. Looks: `demo_looks.py`. The pictures that ship
+were made by this command; it is not run by users. Slow and plain on purpose: made once, at 3x3 samples a pixel.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.studio.hair import grow_hair, scalp_density, shade_hair
-from forge.studio.looks import LOOKS, Look, eye_albedo, fractal_noise, hash_noise, skin_albedo
-from forge.studio.rasterise import Coverage, rasterise, splat
+from forge.studio.demo_hair import grow_hair, scalp_density, shade_hair
+from forge.studio.demo_looks import LOOKS, Look, eye_albedo, fractal_noise, hash_noise, skin_albedo
+from forge.studio.demo_zbuffer import Coverage, rasterise, splat
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

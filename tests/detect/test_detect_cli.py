@@ -213,3 +213,11 @@ def test_evaluate_measures_a_catalog_and_prints_the_figures(video: Path, tmp_pat
     assert figures["all"]["auc"]["value"] == 0.5  # both clips get the same score
     assert len((tmp_path / "figures" / "scores.jsonl").read_text().splitlines()) == 2
     assert "no sample" in one_line(call("evaluate", "shipped", video.parent, "--split", "test"), 1)
+
+
+def test_keeping_a_network_and_going_on_with_one_exclude_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = one_line(call("train", "frame_tiny", tmp_path, "-o", out, "--network", "shipped", "--resume"), 2)
+    assert "--resume" in told and not out.exists()
+    missing = one_line(call("train", "frame_tiny", tmp_path, "-o", out, "--network", tmp_path / "no.safetensors"), 2)
+    assert "no.safetensors" in missing and not out.exists()

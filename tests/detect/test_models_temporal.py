@@ -66,7 +66,7 @@ def test_a_moving_mouth_does_not_count_as_a_moving_head() -> None:
 
 def test_the_names_match_the_values_and_are_distinct() -> None:
     features = temporal.window_features(moving(np.zeros((9, 2)), 2.0))
-    assert features.shape == (len(temporal.FEATURES),) and np.isfinite(features).all()
+    assert features.shape == (len(temporal.FLOW_FEATURES),) and np.isfinite(features).all()
     assert len(set(temporal.FEATURES)) == len(temporal.FEATURES)
 
 

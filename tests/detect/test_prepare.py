@@ -6,9 +6,11 @@ import pytest
 
 from detect import prepare as preparing
 from detect.detector import DetectError, Status
+from detect.models.expression import EXPRESSIONS
 from detect.models.temporal import FEATURES
-from detect.prepare import FaceLook, Look, LookPlan, load_look, look_at, save_look, viewing_rate
+from detect.prepare import FaceLook, Look, LookPlan, load_look, look_at, save_look, tracked_face, viewing_rate
 from media.clip import Clip
+from media.landmarks import ALIGN_POINTS, ALIGN_TEMPLATE, FaceObservation, landmark_box
 from media.video import write_clip
 
 
@@ -67,6 +69,48 @@ def test_short_videos_are_measured_throughout_and_long_ones_evenly() -> None:
     assert len(dense) == 4 and len(once) <= 8 and max(once) > 900 and not dense & once
 
 
+def test_tracked_seconds_are_dense_ones_and_evenly_spread() -> None:
+    plan = LookPlan(dense_seconds=16, tracked_seconds=6)
+    assert plan.tracked(4) == {0, 1, 2, 3}
+    ten, long = plan.tracked(10), plan.tracked(1000)
+    assert len(ten) == 6 and min(ten) == 0 and max(ten) == 9
+    assert len(long) == 6 and long <= plan.schedule(1000)[0] and max(long) - min(long) > 700
+    assert plan.tracked(0) == frozenset()
+
+
+class SizedFinder:
+    """A finder that remembers the pictures and boxes it was given, and misses the face in some."""
+
+    def __init__(self, face: FaceObservation, missing: tuple[int, ...] = ()) -> None:
+        self.face, self.missing = face, missing
+        self.seen: list[tuple[tuple[int, ...], np.ndarray]] = []
+
+    def measure(self, image: np.ndarray, box: np.ndarray, score: float = 1.0) -> FaceObservation | None:
+        self.seen.append((image.shape, box))
+        return None if len(self.seen) - 1 in self.missing else self.face
+
+
+def a_face(side: float) -> FaceObservation:
+    """Whose brows and chin are `side` pixels apart."""
+    points = np.random.default_rng(0).uniform(0.2, 0.8, (478, 3))
+    for group, place in zip(ALIGN_POINTS, ALIGN_TEMPLATE, strict=True):
+        points[list(group), :2] = place
+    landmarks = (points * side).astype(np.float32)
+    return FaceObservation(landmark_box(landmarks), landmarks, np.zeros(51, np.float32), np.eye(4, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize(("side", "scale"), [(340.0, 0.25), (85.0, 1.0), (50.0, 1.0)])
+def test_faces_are_tracked_at_one_size_and_never_enlarged(side: float, scale: float) -> None:
+    face = a_face(side)
+    finder = SizedFinder(face, missing=(1,))
+    frames = [np.zeros((400, 600, 3), np.uint8)] * 3
+    landmarks, blendshapes = tracked_face(frames, face, finder)  # type: ignore[arg-type]
+    assert {shape[1] for shape, _ in finder.seen} == {round(600 * scale)}
+    assert all(box == pytest.approx(face.box * scale, rel=0.01) for _, box in finder.seen)
+    assert np.isnan(landmarks[1]).all() and np.isnan(blendshapes[1]).all()
+    assert np.isfinite(landmarks[[0, 2]]).all() and landmarks.shape == (3, 478, 2)
+
+
 def test_a_file_that_is_no_video_is_an_answer(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("not a video")
     look = look_at(tmp_path / "x.mp4")
@@ -81,10 +125,14 @@ def test_a_video_without_a_face_is_an_answer(tmp_path: Path, counting_clip: Clip
 
 
 def test_a_real_clip_gives_looks_in_every_second(data_pack: Path) -> None:
-    look = look_at(data_pack / "clips" / "c0011.mp4", LookPlan(dense_seconds=2))
+    look = look_at(data_pack / "clips" / "c0011.mp4", LookPlan(dense_seconds=2, tracked_seconds=1))
     face = look.faces[0]
     assert look.status is Status.OK and len(face.windows) == 2
     assert {int(t) for t in face.seconds} >= set(range(int(look.seconds_of_video)))
-    assert face.crops.shape[1:] == (256, 256, 3) and np.isfinite(face.windows).all()
+    assert face.crops.shape[1:] == (256, 256, 3)
+    # one of the two seconds was tracked in every frame
+    expressions = face.windows[:, -len(EXPRESSIONS) :]
+    assert np.isfinite(face.windows[:, : -len(EXPRESSIONS)]).all()
+    assert sorted(np.isfinite(expressions).all(axis=1)) == [False, True] and np.isnan(expressions).any()
     # eyes and mouth of an aligned crop lie in its middle
     assert np.abs(face.landmarks.mean(axis=(0, 1)) - 128).max() < 32

@@ -17,7 +17,7 @@ from detect.models.network import FrameNet, network_crop, oval, start_from_image
 from detect.models.temporal import FEATURES
 from detect.prepare import SIDE, FaceLook, Look
 from detect.recipes import RECIPES, TrainRecipe, frame_tiny, recipe_named
-from detect.train import PairSource, Prepared, split_for_training
+from detect.train import PairSource, Prepared, split_for_training, split_of_network
 from media.catalog import Catalog, Label, Sample
 
 
@@ -139,6 +139,32 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         for a, b in zip(whole.mean.state_dict().values(), second.mean.state_dict().values(), strict=True)
     ]
     assert all(same)
+
+
+def refit(trained: Path, samples: list[Prepared], folder: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "prepared_samples", lambda *a, **k: tuple(samples))
+        return training.train(frame_tiny(), [(folder, Catalog([]))], folder, network=trained, version="7")
+
+
+def test_a_kept_network_stays_as_it_is_while_the_branches_are_fitted_anew(trained: Path, tmp_path: Path) -> None:
+    weights = refit(trained, prepared(24), tmp_path / "again")
+    assert weights.read_bytes() == trained.read_bytes() and not (weights.parent / "checkpoint.pt").exists()
+    before, after = (Description.from_json(json.loads(w.with_suffix(".json").read_text())) for w in (trained, weights))
+    assert after.temporal.mean != before.temporal.mean
+    assert after.unseen_people == before.unseen_people and after.version == "7"
+    # the same command on what it wrote changes nothing
+    again = refit(weights, prepared(24), tmp_path / "once more")
+    assert again.with_suffix(".json").read_text() == weights.with_suffix(".json").read_text()
+
+
+def test_people_that_may_have_taught_a_kept_network_never_check_it(trained: Path, tmp_path: Path) -> None:
+    described = Description.from_json(json.loads(trained.with_suffix(".json").read_text()))
+    split = split_of_network(prepared(24), described)
+    assert {s.person for s in split.check if not s.synthetic} <= set(described.unseen_people)
+    strangers = [s for s in prepared(24) if s.synthetic or s.person not in described.unseen_people]
+    with pytest.raises(DetectError, match="not taught"):
+        refit(trained, strangers, tmp_path / "again")
 
 
 def test_weights_and_description_that_do_not_belong_together_are_refused(trained: Path) -> None:
