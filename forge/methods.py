@@ -171,4 +171,22 @@ def mesh_fingerprint() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-METHODS: Mapping[str, Method] = MappingProxyType({"mesh": Method("mesh", MeshMaker, mesh_fingerprint)})
+def _open_vasa() -> Maker:
+    """Imported when it is used: it loads torch."""
+    from forge.face.method import VasaMaker
+
+    return VasaMaker()
+
+
+def _vasa_fingerprint() -> str:
+    from forge.face.method import vasa_fingerprint
+
+    return vasa_fingerprint()
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "mesh": Method("mesh", MeshMaker, mesh_fingerprint),
+        "vasa": Method("vasa", _open_vasa, _vasa_fingerprint),
+    }
+)

@@ -12,7 +12,7 @@ from forge import train_face, train_render_net
 from forge.face import exam
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "forge"))
-from clay_takes import clay_take  # noqa: E402
+from clay_takes import clay_take
 
 REPO = Path(__file__).resolve().parents[2]
 CPU = ["--device", "cpu", "--tiny", "--minutes", "20"]
