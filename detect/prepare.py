@@ -60,7 +60,7 @@ MARGIN = 0.45
 MIN_EYE_PIXELS = 22.0
 """Outer-eye distance under which a face is too small to judge."""
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class LookPlan:
 
     dense_seconds: int = 16
     """Seconds whose motion is measured."""
-    tracked_seconds: int = 6
-    """Of these, seconds in which the face is tracked in every frame."""
+    tracked_seconds: int = 0
+    """Of these, seconds in which the face is tracked in every frame, for the measurements of `models.expression`.
+    None by default: they cost more than all else and help with one maker only (see `models.fusing.GROUPS`)."""
     max_looks: int = 480
     """Most frames in which faces are measured."""
     looks_in_dense: int = 3
@@ -78,10 +79,12 @@ class LookPlan:
     max_faces: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse counts below one."""
-        for name in ("dense_seconds", "tracked_seconds", "max_looks", "looks_in_dense", "max_side", "max_faces"):
+        """Refuse counts below one, and fewer tracked seconds than none."""
+        for name in ("dense_seconds", "max_looks", "looks_in_dense", "max_side", "max_faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.tracked_seconds < 0:
+            raise ValueError(f"tracked_seconds must be at least 0, got {self.tracked_seconds}")
 
     def schedule(self, seconds: int) -> tuple[frozenset[int], frozenset[int]]:
         """Which seconds are dense and which are looked at once, for a video of so many (started) seconds."""
@@ -92,6 +95,8 @@ class LookPlan:
 
     def tracked(self, seconds: int) -> frozenset[int]:
         """The dense seconds in which every frame is tracked."""
+        if not self.tracked_seconds:
+            return frozenset()
         dense = sorted(self.schedule(seconds)[0])
         return frozenset(dense[i] for i in spread_indices(len(dense), self.tracked_seconds).tolist())
 

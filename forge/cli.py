@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forge.cli_training import prepare, studio, train, train_recipes
+from forge.cli_training import prepare, studio, studio_people, train, train_recipes
 from forge.terminal import one_line_errors, plain, print_facts, progress_bar
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def dataset(
 
 
 app.command()(studio)
+app.command("studio-people")(studio_people)
 app.command()(prepare)
 app.command()(train)
 app.command("train-recipes")(train_recipes)

@@ -1,4 +1,5 @@
-"""The commands of the generator that make and use training material: `forge studio`, `forge prepare`, `forge train`.
+"""The commands of the generator that make and use training material: `forge studio`, `forge studio-people`,
+`forge prepare`, `forge train`.
 
 Mounted by `forge.cli`. Facts go to stdout as JSON, talk to stderr; what they do is imported when they run.
 """
@@ -67,6 +68,23 @@ def studio(
         print_facts(facts | {"seconds": round(report.seconds, 2)})
         if report.failed:
             raise typer.Exit(1)
+
+
+def studio_people(
+    folder: Annotated[Path, typer.Argument(help="Pictures of people who do not exist or agreed.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make, or to go on with.", show_default=False)],
+    table: Annotated[
+        Path | None, typer.Option(help="Their csv: file, license, and nonexistent or consent. Default: people.csv.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that work at the same time.")] = 1,
+) -> None:
+    """Make portraits into people that the studio can turn, light and animate; why one was left out is in people.json."""
+    with one_line_errors() as console:
+        from forge.studio.photo import load_people
+
+        people = load_people(folder, table or folder / "people.csv", cache=out, workers=workers)
+        console.print(plain(f"{len(people)} people in {out}"))
+        print_facts({"out": str(out), "people": len(people)})
 
 
 def prepare(
