@@ -1,7 +1,7 @@
-"""The commands of the generator that make and use training material: `forge studio`, `forge studio-people`,
-`forge prepare`, `forge train`.
+"""The commands of the generator that make and use training material.
 
-Mounted by `forge.cli`. Facts go to stdout as JSON, talk to stderr; what they do is imported when they run.
+`forge studio`, `forge studio-people`, `forge prepare`, `forge train`, `forge train-recipes`; mounted by `forge.cli`.
+Facts go to stdout as JSON, talk to stderr; what they do is imported when they run.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def studio_people(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that work at the same time.")] = 1,
 ) -> None:
-    """Make portraits into people that the studio can turn, light and animate; why one was left out is in people.json."""
+    """Make portraits into people that the studio can turn, light and animate.
+
+    Why a portrait was left out is in people.json.
+    """
     with one_line_errors() as console:
         from forge.studio.photo import load_people
 
