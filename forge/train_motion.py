@@ -29,6 +29,7 @@ from forge.motion.controls import EMOTIONS
 from forge.motion.denoiser import Conditions, DenoiserShape, MotionDenoiser
 from forge.motion.diffusion import mixed
 from forge.motion.features import FREE_NAMES, INDEX, NAMES
+from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence
 from forge.motion.speech import DEGREES_PER_GAZE
 from forge.motion.windows import MotionModel
@@ -56,6 +57,8 @@ class MotionRecipe:
     tracked_share: float = 0.35
     """Of each batch, from real faces: they alone know how eyes, brows and heads live; spoken ones know lips."""
     drop: float = 0.1
+    mirror: float = 0.5
+    """Chance that a window is seen in a mirror: left and right of the face change places."""
     drop_past: float = 0.5
     tail: float = 0.3
     """Chance that the end of the sound is hidden."""
@@ -134,8 +137,9 @@ def draw_batch(
         wanted = "tracked" if random.random() < recipe.tracked_share else "spoken"
         pool = pools[wanted] or pools["spoken"] or pools["tracked"]
         sequence = pool[int(random.integers(len(pool)))]
-        rows.append(_window(sequence, int(random.integers(0, max(1, sequence.length - shape.window + 1))), shape))
-    motion, known, past, past_known, audio, past_audio, heard, gaze, distance, emotion, has_emotion = (
+        row = _window(sequence, int(random.integers(0, max(1, sequence.length - shape.window + 1))), shape)
+        rows.append(in_a_mirror(row) if random.random() < recipe.mirror else row)
+    motion, known, past, past_known, audio, past_audio, heard, gaze, distance, emotion, has_emotion, manner = (
         torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)
     )
     yes = torch.ones(len(rows), dtype=torch.bool)
@@ -151,14 +155,21 @@ def draw_batch(
         has_distance_B=yes,
         emotion_BE=emotion,
         has_emotion_B=has_emotion,
+        manner_B=manner,
+        has_manner_B=yes,
     )
     return Batch(model.standardised(motion), known, conditions)
+
+
+def _other_side(name: str) -> str:
+    """The feature that this one becomes in a mirror."""
+    return name[:-4] + "Right" if name.endswith("Left") else name[:-5] + "Left" if name.endswith("Right") else name
 
 
 def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple[np.ndarray, ...]:
     """One window and its conditions as arrays, padded where the sequence ends."""
     stop, motion = min(start + shape.window, sequence.length), sequence.motion_TM
-    audio = sequence.audio_TA if sequence.audio_TA is not None else np.full((sequence.length, 320), -2.0, np.float32)
+    audio = np.zeros((sequence.length, AUDIO_FEATURES), np.float32) if sequence.audio_TA is None else sequence.audio_TA
 
     def padded(values: np.ndarray, first: int, last: int, length: int, *, at_end: bool) -> np.ndarray:
         missing = length - (last - first)
@@ -186,7 +197,25 @@ def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple
         np.asarray(now[:, INDEX["log_scale"]].mean(), np.float32),
         emotion,
         np.asarray(sequence.emotion is not None),
+        np.asarray(sequence.source == "tracked", np.float32),
     )
+
+
+_SWAPPED = [INDEX[_other_side(name)] for name in NAMES]
+_MIRROR_SIGN = np.array([-1.0 if n in ("yaw", "roll", "shift_x", "gaze_yaw") else 1.0 for n in NAMES], np.float32)
+GAZE_PLACE, EMOTION_PLACE = 7, 9
+"""Where a window's tuple holds the gaze and the emotion."""
+
+
+def in_a_mirror(row: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """A window of `_window` with left and right exchanged; contempt, which has a side, stays as it is."""
+    if row[EMOTION_PLACE][list(EMOTIONS).index("contempt")] > 0:
+        return row
+    out = list(row)
+    for place in (0, 2):
+        out[place] = row[place][:, _SWAPPED] * _MIRROR_SIGN
+    out[GAZE_PLACE] = row[GAZE_PLACE] * np.array([-1.0, 1.0], np.float32)
+    return tuple(out)
 
 
 def feature_weights(recipe: MotionRecipe) -> Tensor:
@@ -234,7 +263,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate
         batch = draw_batch(self.taught, self.model, recipe, self.random)
-        chances = dict.fromkeys(("audio", "gaze", "distance", "emotion"), recipe.drop) | {"past": recipe.drop_past}
+        chances = dict.fromkeys(("audio", "gaze", "distance", "emotion", "manner"), recipe.drop) | {
+            "past": recipe.drop_past
+        }
         given = batch.conditions.dropped(chances, self.generator, recipe.tail)
         shaken = recipe.past_noise * torch.randn(given.past_motion_BPM.shape, generator=self.generator)
         given = replace(given, past_motion_BPM=given.past_motion_BPM + shaken * given.has_past_B.view(-1, 1, 1))

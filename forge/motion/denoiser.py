@@ -7,7 +7,7 @@ Axes: B batch, T frames of the window, P frames of context before it, M motion f
 W width, H heads.
 
 One token a frame, context and window in one sequence; a token carries the frame's motion (noisy, or known in the
-context) and its sound. Time, gaze, distance, emotion and speaking style steer every layer through adaptive
+context) and its sound. Time, gaze, distance, emotion and manner of speaking steer every layer through adaptive
 normalisation (adaLN-Zero, arXiv 2212.09748), whose modulation is shared between layers up to a table, which keeps the
 weights small. What a condition lacks is filled with a learned "none".
 """
@@ -23,11 +23,11 @@ from torch.nn import functional
 
 from forge.motion.controls import EMOTIONS
 from forge.motion.features import NAMES
-from forge.motion.hearing import AUDIO_FEATURES
+from forge.motion.listening import AUDIO_FEATURES
 
 CONTEXT_FRAMES = 10
 WINDOW_FRAMES = 50
-CONDITIONS: tuple[str, ...] = ("audio", "past", "gaze", "distance", "emotion")
+CONDITIONS: tuple[str, ...] = ("audio", "past", "gaze", "distance", "emotion", "manner")
 """What can be taken away, for guidance and in training. `past` is X_pre and A_pre together, as in the paper."""
 
 
@@ -54,7 +54,7 @@ class Conditions:
     """What steers a window. `missing` names what is not given, for all rows; the flags say it row by row."""
 
     audio_BTA: Tensor
-    """Log-mel bands of the window's frames."""
+    """What is heard during the window's frames (`listening`)."""
     heard_BT: Tensor
     """bool: False where the sound is not (yet) known, as the tail of a live window."""
     past_motion_BPM: Tensor
@@ -72,6 +72,9 @@ class Conditions:
     emotion_BE: Tensor
     """Strength of each emotion of `controls.EMOTIONS`; all zero is neutral."""
     has_emotion_B: Tensor
+    manner_B: Tensor
+    """How the face speaks: 1 as people on video do, 0 as the hand-made mouth does, which articulates more clearly."""
+    has_manner_B: Tensor
 
     def without(self, names: frozenset[str]) -> Conditions:
         """The same with some of `CONDITIONS` taken away in all rows.
@@ -83,7 +86,7 @@ class Conditions:
         if unknown:
             raise ValueError(f"conditions are {', '.join(CONDITIONS)}, got {', '.join(sorted(unknown))}")
         field = {"audio": "heard_BT", "past": "has_past_B", "gaze": "has_gaze_B", "distance": "has_distance_B"}
-        field["emotion"] = "has_emotion_B"
+        field |= {"emotion": "has_emotion_B", "manner": "has_manner_B"}
         gone = {field[name]: torch.zeros_like(getattr(self, field[name])) for name in names}
         return replace(self, **gone)
 
@@ -105,6 +108,7 @@ class Conditions:
             has_gaze_B=self.has_gaze_B & kept.get("gaze", always),
             has_distance_B=self.has_distance_B & kept.get("distance", always),
             has_emotion_B=self.has_emotion_B & kept.get("emotion", always),
+            has_manner_B=self.has_manner_B & kept.get("manner", always),
         )
 
 
@@ -183,6 +187,7 @@ class MotionDenoiser(nn.Module):
         self.from_gaze, self.no_gaze_W = nn.Linear(2, width), nn.Parameter(torch.zeros(width))
         self.from_distance, self.no_distance_W = nn.Linear(1, width), nn.Parameter(torch.zeros(width))
         self.from_emotion, self.no_emotion_W = nn.Linear(len(EMOTIONS), width), nn.Parameter(torch.zeros(width))
+        self.from_manner, self.no_manner_W = nn.Linear(1, width), nn.Parameter(torch.zeros(width))
         self.from_time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.steer = nn.Linear(width, 6 * width)
         self.layers = nn.ModuleList([Layer(width, shape.heads) for _ in range(shape.layers)])
@@ -238,6 +243,7 @@ class MotionDenoiser(nn.Module):
             (given.has_gaze_B, given.gaze_B2, self.from_gaze, self.no_gaze_W),
             (given.has_distance_B, given.distance_B[:, None], self.from_distance, self.no_distance_W),
             (given.has_emotion_B, given.emotion_BE, self.from_emotion, self.no_emotion_W),
+            (given.has_manner_B, given.manner_B[:, None], self.from_manner, self.no_manner_W),
         ):
             wish_BW = wish_BW + torch.where(has_B[:, None], layer(value), none)
         return wish_BW  # type: ignore[no-any-return]

@@ -29,8 +29,6 @@ HOP = RATE_HZ // HEARING_HZ
 WINDOW = 400
 FFT = 512
 BANDS = 80
-AUDIO_FEATURES = 4 * BANDS
-"""Bands of the four hearing frames of one video frame at 25 a second: what the motion network hears."""
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7_600.0
 REFERENCE_SECONDS = 12.0
 QUIETEST_REFERENCE_DB = -55.0

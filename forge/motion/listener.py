@@ -4,7 +4,8 @@ Axes: T hearing frames (100 a second), C channels, V = 15 visemes.
 
     chance = viseme_chances(hear(speech))    # (T, 15), rows sum to 1
 
-The network looks 0.2 s to both sides and knows no language and no words. It is trained by
+There are two: `shipped_listener` looks 0.2 s to both sides, `live_listener` at most 40 ms ahead, for speech that is
+still being spoken. The network knows no language and no words. It is trained by
 `forge.motion.train_baseline`; here it is plain numpy, because loading torch costs more time than ten minutes of
 speech do. What it does not know: whispering, singing with long vowels and several voices at once were hardly in its
 training material, and lips that close without a sound it cannot hear.
@@ -30,19 +31,45 @@ FloatArray = NDArray[np.float32]
 
 CHANNELS = 96
 ENTRY_TAPS = 5
-DILATIONS: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
-REACH = ENTRY_TAPS // 2 + sum(DILATIONS)
-"""Frames that a chance depends on, to each side."""
+BLOCKS = 6
+
+
+@dataclass(frozen=True)
+class Span:
+    """How far the convolutions look: dilation of each block, and frames ahead of the entry and of each block."""
+
+    dilations: tuple[int, ...]
+    ahead: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse spans of another network."""
+        if len(self.dilations) != BLOCKS or len(self.ahead) != BLOCKS + 1:
+            raise ValueError(f"a span has {BLOCKS} dilations and {BLOCKS + 1} looks ahead, got {self}")
+
+    @property
+    def after(self) -> int:
+        """Frames after its own that a chance depends on."""
+        return sum(self.ahead)
+
+    @property
+    def before(self) -> int:
+        """Frames before its own that a chance depends on."""
+        return ENTRY_TAPS - 1 + 2 * sum(self.dilations) - self.after
+
+
+WHOLE = Span(dilations=(1, 2, 4, 8, 4, 2), ahead=(2, 1, 2, 4, 8, 4, 2))
+LIVE = Span(dilations=(1, 2, 4, 8, 4, 1), ahead=(2, 1, 0, 0, 0, 0, 1))
 CHUNK = 3000
 EPSILON = 1e-5
 QUIET_FRAMES, QUIET_DB = 15, -42.0
 WEIGHTS = "assets/listener.safetensors"
+LIVE_WEIGHTS = "assets/listener_live.safetensors"
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the network; convolutions are (taps, in, out)."""
     shapes: dict[str, tuple[int, ...]] = {"entry.weight": (ENTRY_TAPS, BANDS, CHANNELS), "entry.bias": (CHANNELS,)}
-    for block in range(len(DILATIONS)):
+    for block in range(BLOCKS):
         shapes[f"block{block}.scale"] = (CHANNELS,)
         shapes[f"block{block}.shift"] = (CHANNELS,)
         shapes[f"block{block}.wide.weight"] = (3, CHANNELS, CHANNELS)
@@ -59,6 +86,7 @@ class Listener:
     """The network's weights."""
 
     tensors: Mapping[str, FloatArray]
+    span: Span = WHOLE
 
     def __post_init__(self) -> None:
         """Refuse weights of another network."""
@@ -70,14 +98,14 @@ class Listener:
             raise ValueError(f"these are not the listener's weights: {len(wrong)} tensors differ, first {wrong[0]}")
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Listener:
+    def from_bytes(cls, data: bytes, span: Span = WHOLE) -> Listener:
         """Weights as written by `train_baseline`.
 
         Raises:
             ValueError: when the bytes are not safetensors of this network.
         """
         try:
-            return cls({name: tensor.astype(np.float32) for name, tensor in load(data).items()})
+            return cls({name: tensor.astype(np.float32) for name, tensor in load(data).items()}, span)
         except SafetensorError as error:
             raise ValueError(f"the listener's weights cannot be read: {error}") from error
 
@@ -85,28 +113,30 @@ class Listener:
         """(T, V) from (T, 80), by half minutes that overlap by the network's reach: any length in bounded memory."""
         out = np.empty((bands.shape[0], len(VISEMES)), np.float32)
         for start in range(0, bands.shape[0], CHUNK):
-            first, last = max(0, start - REACH), min(bands.shape[0], start + CHUNK + REACH)
+            first = max(0, start - self.span.before)
+            last = min(bands.shape[0], start + CHUNK + self.span.after)
             end = min(bands.shape[0], start + CHUNK)
             out[start:end] = self._chunk(bands[first:last])[start - first : end - first]
         return out
 
     def _chunk(self, bands: FloatArray) -> FloatArray:
         """Logits of one stretch."""
-        t = self.tensors
-        x_TC = np.maximum(_convolve(bands, t["entry.weight"], t["entry.bias"], 1), 0.0)
-        for block, dilation in enumerate(DILATIONS):
+        t, span = self.tensors, self.span
+        x_TC = np.maximum(_convolve(bands, t["entry.weight"], t["entry.bias"], 1, span.ahead[0]), 0.0)
+        for block, (dilation, ahead) in enumerate(zip(span.dilations, span.ahead[1:], strict=True)):
             y_TC = _normalise(x_TC, t[f"block{block}.scale"], t[f"block{block}.shift"])
-            y_TC = _convolve(y_TC, t[f"block{block}.wide.weight"], t[f"block{block}.wide.bias"], dilation)
-            y_TC = _convolve(np.maximum(y_TC, 0.0), t[f"block{block}.point.weight"], t[f"block{block}.point.bias"], 1)
+            y_TC = _convolve(y_TC, t[f"block{block}.wide.weight"], t[f"block{block}.wide.bias"], dilation, ahead)
+            y_TC = _convolve(
+                np.maximum(y_TC, 0.0), t[f"block{block}.point.weight"], t[f"block{block}.point.bias"], 1, 0
+            )
             x_TC = x_TC + y_TC
         x_TC = _normalise(x_TC, t["exit.scale"], t["exit.shift"])
-        return _convolve(x_TC, t["exit.weight"], t["exit.bias"], 1)
+        return _convolve(x_TC, t["exit.weight"], t["exit.bias"], 1, 0)
 
 
-def _convolve(x_TC: FloatArray, weight: FloatArray, bias: FloatArray, dilation: int) -> FloatArray:
+def _convolve(x_TC: FloatArray, weight: FloatArray, bias: FloatArray, dilation: int, ahead: int) -> FloatArray:
     """Convolution over time with zero padding: (T, in) with (taps, in, out) to (T, out)."""
-    margin = (weight.shape[0] // 2) * dilation
-    padded = np.pad(x_TC, ((margin, margin), (0, 0)))
+    padded = np.pad(x_TC, (((weight.shape[0] - 1) * dilation - ahead, ahead), (0, 0)))
     length = x_TC.shape[0]
     out = np.broadcast_to(bias, (length, bias.shape[0])).copy()
     for tap in range(weight.shape[0]):
@@ -125,6 +155,12 @@ def _normalise(x_TC: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatA
 def shipped_listener() -> Listener:
     """The weights that come with the package."""
     return Listener.from_bytes(files("forge.motion").joinpath(WEIGHTS).read_bytes())
+
+
+@cache
+def live_listener() -> Listener:
+    """The weights for live speech that come with the package; they hear the bands of `hearing.Ear`."""
+    return Listener.from_bytes(files("forge.motion").joinpath(LIVE_WEIGHTS).read_bytes(), LIVE)
 
 
 def viseme_chances(heard: Heard, listener: Listener | None = None) -> FloatArray:

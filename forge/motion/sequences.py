@@ -1,12 +1,13 @@
 """Motion over time beside the sound that goes with it: what the motion network learns from.
 
-    python -m forge.motion.sequences OUT --clips VIDEOS --spoken CORPUS    # resumable, one file a clip or utterance
+    python -m forge.motion.sequences OUT --clips VIDEOS --spoken CORPUS    # resumable, one file a take
 
 Two sources. `tracked`: faces of real talking people, seen by the landmarker; no pixel is kept. `spoken`: utterances of
 `forge.motion.spoken_corpus` with the times of their sounds, put into motion by the baseline's hand-made mouth and
-natural prior under random wishes, which are written down.
+natural prior under random wishes, which are written down. Of each there are several takes: the first as it is, others
+at another tempo or under other wishes, heard through rooms and noise.
 
-Axes: T frames at 25 a second, M motion features, A = 320 audio features (four log-mel frames of 80 bands a frame).
+Axes: T frames at 25 a second, M motion features, A = 220 audio features (`listening`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from zipfile import BadZipFile
@@ -28,9 +28,11 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from forge.face.student_motion import motion_between
-from forge.motion.controls import EMOTIONS, NEUTRAL, Controls
-from forge.motion.features import INDEX, NAMES, POSE
-from forge.motion.hearing import AUDIO_FEATURES, BANDS, HEARING_HZ, RATE_HZ, Ear, hear, one_channel
+from forge.motion.controls import EMOTIONS, LIP_PARTING, NEUTRAL, Controls
+from forge.motion.features import BLENDSHAPE_NAMES, INDEX, NAMES, POSE
+from forge.motion.hearing import HEARING_HZ, RATE_HZ, hear, one_channel
+from forge.motion.listening import AUDIO_FEATURES, MOTION_FPS, heard_frames
+from forge.motion.rooms import degraded
 from forge.motion.speech import motion_of_visemes
 from forge.motion.spoken_corpus import read_wav
 from forge.motion.visemes import VISEMES
@@ -42,9 +44,6 @@ from provenance.files import write_whole
 log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 
-MOTION_FPS = Fraction(25)
-HEARINGS = int(HEARING_HZ / MOTION_FPS)
-"""Hearing frames a video frame."""
 POSE_SMOOTHING, EXPRESSION_SMOOTHING = 7, 5
 """Frames of a quadratic Savitzky-Golay window: a tracker's jitter goes, a nod stays."""
 UNTOUCHED = ("eyeBlink", "jaw", "mouth", "eyeLook", "gaze", "tongue")
@@ -116,20 +115,6 @@ class MotionSequence:
             raise ValueError(f"{path}: is not a motion sequence ({error}); make it again") from error
 
 
-def audio_of(speech: Waveform, length: int) -> FloatArray:
-    """(T, 320) what is heard during each of `length` frames at 25 a second; silence beyond the end of the sound.
-
-    Heard as it would be live, by `Ear`: offline and streaming have one network and one kind of sound.
-    """
-    ear = Ear()
-    samples = one_channel(speech).resampled(RATE_HZ).samples[:, 0]
-    bands = np.concatenate([ear.push(samples), ear.finish()])
-    wanted = length * HEARINGS
-    padded = np.full((wanted, BANDS), -2.0, np.float32)
-    padded[: min(wanted, len(bands))] = bands[:wanted]
-    return padded.reshape(length, HEARINGS * BANDS)
-
-
 def motion_of_track(track: FaceTrack) -> FloatArray | None:
     """(T, 70) motion of one tracked face from its first frame to its last; None when it is too short or torn.
 
@@ -144,7 +129,33 @@ def motion_of_track(track: FaceTrack) -> FloatArray | None:
     measured = np.stack([motion_between(reference, points, shapes) for points, shapes in pairs])
     frames = np.arange(track.frame_indices[0], track.frame_indices[-1] + 1)
     whole = np.stack([np.interp(frames, track.frame_indices, column) for column in measured.T], axis=1)
-    return smoothed(whole.astype(np.float32))
+    return relaxed(smoothed(whole.astype(np.float32)))
+
+
+RESTING = 10.0
+"""Percentile of a coefficient over a clip that counts as this face at rest."""
+LEAST_BLINK = 0.3
+PARTING_GAIN = 1.4
+"""The drawn face parts its lips by .042 of the eye distance (deviation) for the coefficients that were read off people
+who parted theirs by .059: measured on 20 clips."""
+
+
+def relaxed(motion_TM: FloatArray) -> FloatArray:
+    """The motion of the same face if it rested at zero, closed its eyes in a blink and parted its lips as was seen.
+
+    What a face shows all the time (raised brows, a squint, a smile) is the portrait's business, not the motion's. A lid
+    that closes between two frames is read as half closed.
+    """
+    out = motion_TM.copy()
+    moving = [INDEX[name] for name in BLENDSHAPE_NAMES if not name.startswith("eyeLook")]
+    out[:, moving] -= np.percentile(out[:, moving], RESTING, axis=0)
+    out[:, [INDEX[name] for name in LIP_PARTING]] *= PARTING_GAIN
+    lids = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
+    deepest = out[:, lids].mean(axis=1).max()
+    if deepest > LEAST_BLINK:
+        out[:, lids] /= max(deepest, 1e-6)
+    out[:, moving] = np.clip(out[:, moving], 0.0, 1.0)
+    return out
 
 
 def smoothed(motion_TM: FloatArray) -> FloatArray:
@@ -157,9 +168,9 @@ def smoothed(motion_TM: FloatArray) -> FloatArray:
 
 
 def tracked_sequence(
-    video: Path, finder: FaceFinder, *, speaker: str, license: str, tracks: Path | None = None
-) -> MotionSequence | None:
-    """The most visible face of a video; None when no face is followed long enough.
+    video: Path, finder: FaceFinder, *, speaker: str, license: str, tracks: Path | None = None, takes: int = 1
+) -> list[MotionSequence]:
+    """Takes of the most visible face of a video; none when no face is followed long enough.
 
     Raises:
         MediaError: when the video cannot be read.
@@ -171,17 +182,45 @@ def tracked_sequence(
     )
     motion = motion_of_track(found[0]) if found else None
     if motion is None:
-        return None
+        return []
     first = int(found[0].frame_indices[0])
-    audio = None
-    if probe(video).has_sound:
-        audio = audio_of(read_waveform(video), first + len(motion))[first:]
-    return MotionSequence(video.stem, "tracked", speaker, "unknown", license, motion, audio, None)
+    sound = samples_of(read_waveform(video))[int(first / MOTION_FPS * RATE_HZ) :] if probe(video).has_sound else None
+    random = np.random.default_rng(_number(video.stem))
+    made = []
+    for take in range(takes):
+        tempo = 1.0 if take == 0 else float(random.uniform(0.88, 1.14))
+        moved = at_tempo(motion, tempo)
+        audio = None
+        if sound is not None:
+            heard = at_tempo(sound[:, None], tempo)[:, 0]
+            heard = degraded(heard, lambda: sound, random) if take else heard
+            audio = heard_frames(Waveform(heard[:, None], RATE_HZ), len(moved))
+        made.append(MotionSequence(video.stem, "tracked", speaker, "unknown", license, moved, audio, {}))
+    return made
+
+
+def samples_of(sound: Waveform) -> FloatArray:
+    """(N,) one channel at 16 kHz."""
+    return np.ascontiguousarray(one_channel(sound).resampled(RATE_HZ).samples[:, 0], np.float32)
+
+
+def at_tempo(curves_NC: FloatArray, tempo: float) -> FloatArray:
+    """Curves played `tempo` times as fast, straight lines between samples; of sound the pitch changes with it."""
+    if tempo == 1.0:
+        return curves_NC
+    places = np.arange(max(1, int(len(curves_NC) / tempo))) * tempo
+    columns = [np.interp(places, np.arange(len(curves_NC)), column) for column in curves_NC.T]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _number(name: str) -> int:
+    """A number that belongs to a name."""
+    return int(sha256(name.encode()).hexdigest()[:12], 16)
 
 
 def wishes_of(name: str) -> Controls:
     """Random wishes that belong to a name: gaze, emotion, liveliness; a third of the emotions are none."""
-    random = np.random.default_rng(int(sha256(name.encode()).hexdigest()[:12], 16))
+    random = np.random.default_rng(_number(name))
     gaze = random.normal(0.0, (8.0, 4.0)) if random.random() < 0.6 else np.zeros(2)
     emotion = str(random.choice([*EMOTIONS])) if random.random() < 0.67 else NEUTRAL
     return Controls(
@@ -197,8 +236,18 @@ def wishes_of(name: str) -> Controls:
     )
 
 
-def spoken_sequence(line: Mapping[str, object], folder: Path, license: str) -> MotionSequence:
-    """One utterance of a spoken corpus under its random wishes."""
+def spoken_sequence(
+    line: Mapping[str, object], folder: Path, license: str, *, take: int = 0, other: Path | None = None
+) -> MotionSequence:
+    """One utterance of a spoken corpus under the random wishes of a take.
+
+    Args:
+        line: of `phones.jsonl`.
+        folder: of the corpus.
+        license: of the sound, where the line does not tell.
+        take: 0 is heard clean, others through rooms and noise.
+        other: another utterance, for babble.
+    """
     file, visemes = str(line["file"]), line["visemes"]
     assert isinstance(visemes, list)
     sound = read_wav(folder / file)
@@ -208,46 +257,57 @@ def spoken_sequence(line: Mapping[str, object], folder: Path, license: str) -> M
     row = np.clip(np.searchsorted([start for start, _ in visemes], centres, side="right") - 1, 0, None)
     chance[np.arange(len(chance)), [VISEMES.index(visemes[r][1]) for r in row]] = 1.0
     length = frames_for(sound.duration_seconds, MOTION_FPS)
-    wishes = wishes_of(file)
+    wishes = wishes_of(f"{file} {take}" if take else file)
     motion = motion_of_visemes(heard, chance, length, MOTION_FPS, wishes)
     emotion = {wishes.emotion: wishes.emotion_strength} if wishes.emotion != NEUTRAL else {}
     name, voice, language = Path(file).stem, str(line["voice"]), str(line["language"])
-    return MotionSequence(name, "spoken", voice, language, license, motion.values, audio_of(sound, length), emotion)
+    if take:
+        babble = samples_of(read_wav(other or folder / file))
+        random = np.random.default_rng(_number(f"{file} {take} room"))
+        sound = Waveform(degraded(samples_of(sound), lambda: babble, random)[:, None], RATE_HZ)
+    license = str(line.get("license", license))
+    return MotionSequence(name, "spoken", voice, language, license, motion.values, heard_frames(sound, length), emotion)
 
 
-def tracked_in(clips: Path, out: Path, tracks: Path | None) -> Iterator[tuple[str, MotionSequence | None]]:
-    """Every video of a folder, or every real one of a table with the columns file, label, person, license."""
+def tracked_in(
+    clips: Path, out: Path, tracks: Path | None, *, takes: int, split: str | None
+) -> Iterator[tuple[str, list[MotionSequence]]]:
+    """Every video of a folder, or every real one of a table with the columns file, label, split, person, license."""
     rows: list[tuple[Path, str, str]]
     if clips.is_file():
         with clips.open(newline="") as table:
             rows = [
                 (clips.parent / row["file"], row.get("person") or row["file"], row.get("license") or "unknown")
                 for row in csv.DictReader(table)
-                if row.get("label", "real") == "real"
+                if row.get("label", "real") == "real" and split in (None, row.get("split"))
             ]
     else:
         found = sorted(p for p in clips.rglob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm", ".avi"))
         rows = [(path, path.parent.name, "unknown") for path in found]
     with FaceFinder() as finder:
         for video, speaker, license in rows:
-            if (out / f"tracked_{video.stem}.npz").exists():
+            if (out / f"tracked_{video.stem}_0.npz").exists():
                 continue
             known = tracks / f"{video.stem}.npz" if tracks else None
             try:
-                sequence = tracked_sequence(video, finder, speaker=speaker, license=license, tracks=known)
+                made = tracked_sequence(video, finder, speaker=speaker, license=license, tracks=known, takes=takes)
             except MediaError as error:
                 log.warning("%s", error)
                 continue
-            yield f"tracked_{video.stem}", sequence
+            yield f"tracked_{video.stem}", made
 
 
-def spoken_in(corpus: Path, out: Path, license: str) -> Iterator[tuple[str, MotionSequence]]:
+def spoken_in(corpus: Path, out: Path, license: str, *, takes: int) -> Iterator[tuple[str, MotionSequence]]:
     """Every utterance of `spoken_corpus` that lasts a second or more."""
-    for text in (corpus / "phones.jsonl").read_text().splitlines():
-        line = json.loads(text)
-        name = f"spoken_{Path(line['file']).stem}"
-        if not (out / f"{name}.npz").exists() and read_wav(corpus / line["file"]).samples.shape[0] >= RATE_HZ:
-            yield name, spoken_sequence(line, corpus, license)
+    lines = [json.loads(text) for text in (corpus / "phones.jsonl").read_text().splitlines()]
+    for place, line in enumerate(lines):
+        if read_wav(corpus / line["file"]).samples.shape[0] < RATE_HZ:
+            continue
+        for take in range(takes):
+            name = f"spoken_{corpus.name}_{Path(line['file']).stem}_{take}"
+            if not (out / f"{name}.npz").exists():
+                other = corpus / lines[(place + 7 * take) % len(lines)]["file"]
+                yield name, spoken_sequence(line, corpus, license, take=take, other=other)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -258,19 +318,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tracks", type=Path, help="folder of NAME.npz face tracks made at 25 frames a second")
     parser.add_argument("--spoken", type=Path, action="append", default=[], help="folder of forge.motion.spoken_corpus")
     parser.add_argument("--spoken-license", default="synthetic speech, generated here")
+    parser.add_argument("--split", help="of a clips table: only this one, as train")
+    parser.add_argument("--tracked-takes", type=int, default=4)
+    parser.add_argument("--spoken-takes", type=int, default=2)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     made = left = 0
     for clips in args.clips:
-        for name, sequence in tracked_in(clips, args.out, args.tracks):
-            if sequence is None:
-                left += 1
-                continue
-            sequence.save(args.out / f"{name}.npz")
-            made += 1
+        for name, takes in tracked_in(clips, args.out, args.tracks, takes=args.tracked_takes, split=args.split):
+            left += not takes
+            # the first take is written last: it says that all are there
+            for take, sequence in reversed(list(enumerate(takes))):
+                sequence.save(args.out / f"{name}_{take}.npz")
+                made += 1
     for corpus in args.spoken:
-        for name, spoken in spoken_in(corpus, args.out, args.spoken_license):
+        for name, spoken in spoken_in(corpus, args.out, args.spoken_license, takes=args.spoken_takes):
             spoken.save(args.out / f"{name}.npz")
             made += 1
     log.info("%d sequences made, %d clips without a face to follow", made, left)

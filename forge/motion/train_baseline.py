@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,12 +20,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from scipy.signal import fftconvolve
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forge.motion.hearing import BANDS, HEARING_HZ, RATE_HZ, Heard, hear
-from forge.motion.listener import CHANNELS, DILATIONS, ENTRY_TAPS, EPSILON, Listener, viseme_chances
+from forge.motion.hearing import BANDS, HEARING_HZ, RATE_HZ, Ear, Heard, hear
+from forge.motion.listener import (
+    BLOCKS,
+    CHANNELS,
+    ENTRY_TAPS,
+    EPSILON,
+    LIVE,
+    WHOLE,
+    Listener,
+    Span,
+    viseme_chances,
+)
+from forge.motion.rooms import colour, degraded
 from forge.motion.spoken_corpus import Timed, read_wav
 from forge.motion.visemes import CLOSED, SILENCE, VISEMES
 from media.clip import Waveform
@@ -53,26 +62,36 @@ class Recipe:
     closure_weight: float = 1.6
     """Loss weight of p, b, m: rare, and the eye forgives least there."""
     seed: int = 0
+    live: bool = False
+    """For speech that is still being spoken: bands of `hearing.Ear`, and hardly a look ahead."""
+
+    @property
+    def span(self) -> Span:
+        """How far the network may look."""
+        return LIVE if self.live else WHOLE
 
 
 class Network(nn.Module):
     """The torch twin of `listener.Listener`."""
 
-    def __init__(self) -> None:
+    def __init__(self, span: Span = WHOLE) -> None:
         super().__init__()
-        self.entry = nn.Conv1d(BANDS, CHANNELS, ENTRY_TAPS, padding=ENTRY_TAPS // 2)
-        self.norms = nn.ModuleList(nn.LayerNorm(CHANNELS, EPSILON) for _ in DILATIONS)
-        self.wides = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 3, padding=d, dilation=d) for d in DILATIONS)
-        self.points = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 1) for _ in DILATIONS)
+        self.span = span
+        self.entry = nn.Conv1d(BANDS, CHANNELS, ENTRY_TAPS)
+        self.norms = nn.ModuleList(nn.LayerNorm(CHANNELS, EPSILON) for _ in range(BLOCKS))
+        self.wides = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 3, dilation=d) for d in span.dilations)
+        self.points = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 1) for _ in range(BLOCKS))
         self.exit_norm = nn.LayerNorm(CHANNELS, EPSILON)
         self.exit = nn.Conv1d(CHANNELS, len(VISEMES), 1)
 
     def forward(self, bands_BCT: Tensor, drop: float = 0.0) -> Tensor:
         """Logits (B, V, T) of (B, 80, T) bands."""
-        x_BCT = functional.relu(self.entry(bands_BCT))
-        for norm, wide, point in zip(self.norms, self.wides, self.points, strict=True):
+        ahead = self.span.ahead
+        x_BCT = functional.relu(self.entry(functional.pad(bands_BCT, (ENTRY_TAPS - 1 - ahead[0], ahead[0]))))
+        layers = zip(self.norms, self.wides, self.points, self.span.dilations, ahead[1:], strict=True)
+        for norm, wide, point, dilation, after in layers:
             y_BCT = norm(x_BCT.transpose(1, 2)).transpose(1, 2)
-            y_BCT = point(functional.relu(wide(y_BCT)))
+            y_BCT = point(functional.relu(wide(functional.pad(y_BCT, (2 * dilation - after, after)))))
             x_BCT = x_BCT + functional.dropout(y_BCT, drop, self.training)
         logits: Tensor = self.exit(self.exit_norm(x_BCT.transpose(1, 2)).transpose(1, 2))
         return logits
@@ -92,7 +111,7 @@ class Network(nn.Module):
         own: dict[str, Tensor] = dict(self.named_parameters())
         layers = {"entry": "entry", "exit": "exit"}
         norms = {"exit": "exit_norm"}
-        for i in range(len(DILATIONS)):
+        for i in range(BLOCKS):
             layers |= {f"block{i}.wide": f"wides.{i}", f"block{i}.point": f"points.{i}"}
             norms[f"block{i}"] = f"norms.{i}"
         named = {f"{name}.weight": own[f"{layer}.weight"].permute(2, 1, 0) for name, layer in layers.items()}
@@ -109,50 +128,6 @@ def labels_of(visemes: Timed, length: int, tempo: float = 1.0, delay_seconds: fl
     return kinds[np.searchsorted(starts, centres, side="right") - 1].astype(np.int64)
 
 
-def degraded(sound: FloatArray, others: Callable[[], FloatArray], random: np.random.Generator) -> FloatArray:
-    """The same speech through a random room, microphone, noise and gain. Samples (N,) at 16 kHz."""
-    out = sound
-    if random.random() < 0.4:
-        decay = random.uniform(0.08, 0.6)
-        times = np.arange(int(decay * RATE_HZ)) / RATE_HZ
-        room = random.standard_normal(times.shape[0]) * 10 ** (-3 * times / decay)
-        room *= 10 ** (random.uniform(-14, 0) / 20) / np.sqrt(np.square(room).sum())
-        room[0] += 1.0
-        out = np.asarray(fftconvolve(out, room)[: sound.shape[0]], np.float32)
-    if random.random() < 0.7:
-        out = _equalised(out, random)
-    power = float(np.square(out).mean()) + 1e-12
-    if random.random() < 0.6:
-        noise = _noise(out.shape[0], others, random)
-        noise *= np.sqrt(power / (np.square(noise).mean() + 1e-12)) * 10 ** (-random.uniform(3, 40) / 20)
-        out = out + noise
-    out = out * (10 ** (random.uniform(-35, -12) / 20) / np.sqrt(power))
-    return np.asarray(np.clip(out, -1.0, 1.0), np.float32)
-
-
-def _equalised(sound: FloatArray, random: np.random.Generator) -> FloatArray:
-    """A smooth random response, now and then the narrow band of a telephone."""
-    spectrum = np.fft.rfft(sound)
-    hertz = np.fft.rfftfreq(sound.shape[0], 1 / RATE_HZ)
-    gain_db = np.interp(hertz, np.geomspace(60, 8000, 7), random.normal(0, 5, 7))
-    if random.random() < 0.3:
-        gain_db -= 60 * np.clip(np.log2(np.maximum(hertz, 1) / random.uniform(3000, 7000)), 0, 1)
-    if random.random() < 0.2:
-        gain_db -= 40 * np.clip(np.log2(random.uniform(100, 350) / np.maximum(hertz, 1)), 0, 1)
-    return np.asarray(np.fft.irfft(spectrum * 10 ** (gain_db / 20), sound.shape[0]), np.float32)
-
-
-def _noise(length: int, others: Callable[[], FloatArray], random: np.random.Generator) -> FloatArray:
-    """Coloured noise, or babble of three other utterances."""
-    if random.random() < 0.35:
-        babble = np.zeros(length)
-        for _ in range(3):
-            babble += np.resize(others(), length)
-        return np.asarray(babble, np.float32)
-    white = np.fft.rfft(random.standard_normal(length))
-    return np.asarray(np.fft.irfft(white * _colour(length, random), length), np.float32)
-
-
 def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
     """(samples (N,), visemes, voice) of each utterance of `spoken_corpus` that lasts half a second or more."""
     lines = [json.loads(line) for line in (folder / "phones.jsonl").read_text().splitlines()]
@@ -161,6 +136,14 @@ def read_corpus(folder: Path) -> list[tuple[FloatArray, Timed, str]]:
         for line in lines
     ]
     return [utterance for utterance in every if utterance[0].shape[0] >= RATE_HZ // 2]
+
+
+def heard_bands(sound: FloatArray, *, live: bool) -> FloatArray:
+    """(T, 80) bands of samples (N,) at 16 kHz: as a whole, or as they would be heard live."""
+    if live:
+        ear = Ear()
+        return np.concatenate([ear.push(sound), ear.finish()])
+    return hear(Waveform(np.ascontiguousarray(sound[:, None], np.float32), RATE_HZ)).bands
 
 
 def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list[Lesson]:
@@ -180,20 +163,20 @@ def lessons(corpus: list[tuple[FloatArray, Timed, str]], recipe: Recipe) -> list
             before, after = (int(s * RATE_HZ) for s in random.uniform(0.0, 0.5, 2))
             sound = np.pad(sound, (before, after))
             sound = degraded(sound, others, random) if hearing else sound.astype(np.float32)
-            heard = hear(Waveform(np.ascontiguousarray(sound[:, None], np.float32), RATE_HZ))
-            labels = labels_of(visemes, heard.bands.shape[0], tempo, before / RATE_HZ)
+            bands = heard_bands(sound.astype(np.float32), live=recipe.live)
+            labels = labels_of(visemes, bands.shape[0], tempo, before / RATE_HZ)
             labels[int((before + samples.shape[0] / tempo) / RATE_HZ * HEARING_HZ) :] = SILENCE
-            out.append((heard.bands, labels))
+            out.append((bands, labels))
     return out
 
 
-def wordless(count: int, seed: int) -> list[Lesson]:
+def wordless(count: int, seed: int, *, live: bool = False) -> list[Lesson]:
     """Hiss, hum, rumble and knocks without speech: five seconds each, all silence."""
     random = np.random.default_rng(seed)
     out: list[Lesson] = []
     for _ in range(count):
         length = 5 * RATE_HZ
-        sound = np.fft.irfft(np.fft.rfft(random.standard_normal(length)) * _colour(length, random), length)
+        sound = np.fft.irfft(np.fft.rfft(random.standard_normal(length)) * colour(length, random), length)
         sound *= 10 ** (random.uniform(-65, -20) / 20) / (sound.std() + 1e-12)
         swell = np.interp(np.arange(length), np.linspace(0, length, 9), random.normal(0, random.uniform(0, 5), 9))
         sound *= 10 ** (swell / 20)
@@ -204,17 +187,9 @@ def wordless(count: int, seed: int) -> list[Lesson]:
         for knock in random.integers(0, length - 800, int(random.integers(0, 4))):
             fade = np.exp(-np.arange(800) / random.uniform(30, 200))
             sound[knock : knock + 800] += 8 * sound.std() * fade * random.standard_normal(800)
-        heard = hear(Waveform(np.clip(sound, -1, 1).astype(np.float32)[:, None], RATE_HZ))
-        out.append((heard.bands, np.full(heard.bands.shape[0], SILENCE, np.int64)))
+        bands = heard_bands(np.clip(sound, -1, 1).astype(np.float32), live=live)
+        out.append((bands, np.full(bands.shape[0], SILENCE, np.int64)))
     return out
-
-
-def _colour(length: int, random: np.random.Generator) -> FloatArray:
-    """Random smooth spectrum of a noise of that many samples."""
-    hertz = np.fft.rfftfreq(length, 1 / RATE_HZ)
-    slope = np.maximum(hertz, 30.0) ** -random.uniform(0.0, 1.2)
-    bumps_db = np.interp(hertz, np.geomspace(60, 8000, 7), random.normal(0, 6, 7))
-    return np.asarray(slope * 10 ** (bumps_db / 20), np.float32)
 
 
 def batch_of(taught: list[Lesson], recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -237,7 +212,7 @@ def train(taught: list[Lesson], recipe: Recipe, start: Listener | None = None) -
     """Fit the network, from random weights or from those of a listener."""
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng(recipe.seed + 1)
-    network = Network().train()
+    network = Network(recipe.span).train()
     if start is not None:
         network.take(start)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=0.01)
@@ -300,19 +275,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--hearings", type=int, default=Recipe.hearings, help="degraded copies of each utterance")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--live", action="store_true", help="the listener for speech that is still being spoken")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    recipe = Recipe(steps=args.steps, hearings=args.hearings, learning_rate=args.rate, seed=args.seed)
+    recipe = Recipe(steps=args.steps, hearings=args.hearings, learning_rate=args.rate, seed=args.seed, live=args.live)
     corpus = read_corpus(args.data)
     taught = lessons([u for i, u in enumerate(corpus) if i % 10], recipe)
-    taught += wordless(len(taught) // 15, recipe.seed)
+    taught += wordless(len(taught) // 15, recipe.seed, live=args.live)
     log.info("%d utterances, %d lessons", len(corpus), len(taught))
-    start = Listener.from_bytes(args.start.read_bytes()) if args.start else None
+    start = Listener.from_bytes(args.start.read_bytes(), recipe.span) if args.start else None
     network = train(taught, recipe, start)
     data = save(network.tensors())
-    listener = Listener.from_bytes(data)
-    once = Recipe(hearings=2, recorded_hearings=2, seed=1)
+    listener = Listener.from_bytes(data, recipe.span)
+    once = Recipe(hearings=2, recorded_hearings=2, seed=1, live=args.live)
     scores = {"validation": score(listener, lessons(corpus[::10], once)[::2])}
     scores["validation, degraded"] = score(listener, lessons(corpus[::10], once)[1::2])
     for folder in args.held_out:

@@ -3,7 +3,7 @@
     model = MotionModel.load(path)
     motion = motion_by_diffusion(model, read_waveform(speech), Fraction(25), Controls(seed=7))
 
-1. Hear: log-mel bands, four frames of them a video frame at 25 a second.
+1. Hear: scores of visemes and coarse bands for each video frame at 25 a second (`listening`).
 2. Ask: main gaze, head distance and emotion of the controls become conditions of the network.
 3. Draw: windows of 50 frames by DDIM under guidance; the noise of a frame depends on the seed and its number only.
 4. Obey: what the network was not taught (liveliness of the head, number of blinks, lip gain) is applied to its curves.
@@ -31,13 +31,14 @@ from forge.motion.controls import EMOTIONS, Controls
 from forge.motion.denoiser import Conditions, DenoiserShape, MotionDenoiser
 from forge.motion.diffusion import DEFAULT_GUIDANCE, frame_noise, guided, sample
 from forge.motion.features import BLENDSHAPES, FREE_NAMES, INDEX, NAMES, POSE, Motion
-from forge.motion.sequences import MOTION_FPS, audio_of
+from forge.motion.listening import MOTION_FPS, heard_frames
 from forge.motion.speech import DEGREES_PER_GAZE, gaze_curves, moments_of
 from media.clip import Waveform, frames_for
 from provenance.files import write_whole
 
 FloatArray = NDArray[np.float32]
 DEFAULT_STEPS = 10
+DEFAULT_MANNER = 1.0
 LIPS = [INDEX[name] for name in NAMES if name.startswith(("jawOpen", "mouthLowerDown", "mouthUpperUp"))]
 """Features that `lip_gain` scales."""
 
@@ -113,7 +114,7 @@ def motion_by_diffusion(
         raise ValueError(f"fps must be positive, got {fps}")
     controls = controls or Controls()
     length = max(1, frames_for(speech.duration_seconds, MOTION_FPS))
-    values = draw_windows(model, audio_of(speech, length), controls, steps=steps, guidance=guidance)
+    values = draw_windows(model, heard_frames(speech, length), controls, steps=steps, guidance=guidance)
     motion = obeyed(values, controls)
     wanted = moments_of(frames_for(speech.duration_seconds, fps), fps)
     return resampled(motion, wanted, fps)
@@ -168,6 +169,8 @@ def wished(
         has_distance_B=yes,
         emotion_BE=emotion,
         has_emotion_B=yes,
+        manner_B=torch.full((batch,), DEFAULT_MANNER, device=device),
+        has_manner_B=yes,
     )
 
 

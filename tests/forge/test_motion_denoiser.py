@@ -4,7 +4,7 @@ import torch
 from forge.motion.controls import EMOTIONS
 from forge.motion.denoiser import CONDITIONS, Conditions, DenoiserShape, MotionDenoiser
 from forge.motion.features import NAMES
-from forge.motion.hearing import AUDIO_FEATURES
+from forge.motion.listening import AUDIO_FEATURES
 
 SHAPE = DenoiserShape(width=32, layers=2, heads=2, context=4, window=8)
 
@@ -24,6 +24,8 @@ def conditions(batch: int = 2, frames: int = 8, seed: int = 0) -> Conditions:
         has_distance_B=yes,
         emotion_BE=torch.rand((batch, len(EMOTIONS)), generator=random),
         has_emotion_B=yes,
+        manner_B=torch.rand(batch, generator=random),
+        has_manner_B=yes,
     )
 
 
@@ -47,7 +49,7 @@ def test_each_condition_changes_the_answer_and_when_it_is_taken_away_its_value_d
     noisy, time = torch.randn((2, 8, len(NAMES))), torch.rand(2)
     one, other = conditions(seed=0), conditions(seed=5)
     fields = {"audio": ["audio_BTA"], "past": ["past_motion_BPM", "past_audio_BPA"], "gaze": ["gaze_B2"]}
-    fields |= {"distance": ["distance_B"], "emotion": ["emotion_BE"]}
+    fields |= {"distance": ["distance_B"], "emotion": ["emotion_BE"], "manner": ["manner_B"]}
     swapped = Conditions(**{**vars(one), **{f: getattr(other, f) for f in fields[name]}})
     gone = frozenset({name})
     assert not torch.allclose(network(noisy, time, one), network(noisy, time, swapped), atol=1e-4)

@@ -3,13 +3,13 @@ import pytest
 from safetensors.numpy import save
 
 from forge.motion.hearing import Heard
-from forge.motion.listener import CHUNK, REACH, Listener, expected_shapes, shipped_listener, viseme_chances
+from forge.motion.listener import CHUNK, LIVE, WHOLE, Listener, Span, expected_shapes, shipped_listener, viseme_chances
 from forge.motion.visemes import VISEMES
 
 
-def random_listener(seed: int = 0) -> Listener:
+def random_listener(seed: int = 0, span: Span = WHOLE) -> Listener:
     rng = np.random.default_rng(seed)
-    return Listener({n: (0.1 * rng.standard_normal(s)).astype(np.float32) for n, s in expected_shapes().items()})
+    return Listener({n: (0.1 * rng.standard_normal(s)).astype(np.float32) for n, s in expected_shapes().items()}, span)
 
 
 def test_a_long_sound_in_chunks_gives_what_one_pass_gives() -> None:
@@ -19,13 +19,18 @@ def test_a_long_sound_in_chunks_gives_what_one_pass_gives() -> None:
     assert np.allclose(listener.logits(bands), whole, atol=1e-4)
 
 
-def test_it_hears_no_farther_than_its_reach() -> None:
-    listener = random_listener()
+@pytest.mark.parametrize("span", [WHOLE, LIVE])
+def test_it_hears_no_farther_than_its_span(span: Span) -> None:
+    listener = random_listener(span=span)
     bands = np.random.default_rng(1).standard_normal((300, 80)).astype(np.float32)
     changed = bands.copy()
     changed[150] += 1.0
     moved = np.flatnonzero(np.abs(listener.logits(bands) - listener.logits(changed)).max(axis=1) > 0)
-    assert moved.min() == 150 - REACH and moved.max() == 150 + REACH
+    assert moved.min() == 150 - span.after and moved.max() == 150 + span.before
+
+
+def test_the_live_listener_waits_for_no_more_than_the_next_video_frame() -> None:
+    assert LIVE.after == 4
 
 
 def test_chances_sum_to_one() -> None:

@@ -10,10 +10,20 @@ from forge.motion.controls import Controls
 from forge.motion.denoiser import MotionDenoiser
 from forge.motion.diffusion import frame_noise
 from forge.motion.features import INDEX, NAMES
-from forge.motion.hearing import AUDIO_FEATURES
-from forge.motion.sequences import MotionSequence, audio_of, smoothed, wishes_of
+from forge.motion.listening import AUDIO_FEATURES
+from forge.motion.sequences import MotionSequence, at_tempo, relaxed, smoothed, wishes_of
 from forge.motion.windows import MotionModel, draw_windows, motion_by_diffusion
-from forge.train_motion import Trainer, is_held_out, main, motion_tiny, read_sequences, scale_of, train_motion
+from forge.train_motion import (
+    Trainer,
+    _window,
+    in_a_mirror,
+    is_held_out,
+    main,
+    motion_tiny,
+    read_sequences,
+    scale_of,
+    train_motion,
+)
 from media.clip import Waveform
 
 TAUGHT = next(name for name in map(str, range(100)) if not is_held_out(name))
@@ -55,7 +65,7 @@ def test_a_sequence_survives_the_disk_and_a_damaged_one_is_named(tmp_path):
     "wrong",
     [
         {"motion_TM": np.zeros((5, 3), np.float32)},
-        {"audio_TA": np.zeros((3, 320), np.float32)},
+        {"audio_TA": np.zeros((3, AUDIO_FEATURES), np.float32)},
         {"source": "dreamt"},
         {"emotion": {"bored": 1.0}},
     ],
@@ -78,16 +88,37 @@ def test_smoothing_takes_jitter_from_the_head_and_leaves_a_blink_and_a_closure()
     assert np.array_equal(out[:, INDEX["jawOpen"]], motion[:, INDEX["jawOpen"]])
 
 
-def test_sound_and_frames_stay_together():
-    rate = 16_000
-    samples = np.zeros((rate * 2, 1), np.float32)
-    samples[rate : rate + 3200, 0] = np.random.default_rng(0).uniform(-0.5, 0.5, 3200)
-    audio = audio_of(Waveform(samples, rate), 60)
-    loud = audio.mean(axis=1)
-    assert audio.shape == (60, AUDIO_FEATURES)
-    # 1.0 to 1.2 s are frames 25 to 29; the window of a hearing frame reaches 7.5 ms into its neighbours
-    assert loud[25:30].min() > loud[:24].max() + 0.3 and loud[25:30].min() > loud[31:].max() + 0.3
-    assert (audio[50:] == -2.0).all()
+def test_a_relaxed_face_rests_at_zero_and_closes_its_eyes():
+    motion = np.zeros((100, len(NAMES)), np.float32)
+    motion[:, INDEX["browInnerUp"]] = 0.4
+    motion[50, INDEX["browInnerUp"]] = 0.7
+    for lid in ("eyeBlinkLeft", "eyeBlinkRight"):
+        motion[:, INDEX[lid]] = 0.1
+        motion[30:33, INDEX[lid]] = (0.4, 0.55, 0.4)
+    motion[:, INDEX["yaw"]] = 5.0
+    out = relaxed(motion)
+    assert np.allclose(out[:30, INDEX["browInnerUp"]], 0) and out[50, INDEX["browInnerUp"]] == pytest.approx(0.3)
+    assert out[:, INDEX["eyeBlinkLeft"]].max() == pytest.approx(1.0) and out[60, INDEX["eyeBlinkLeft"]] == 0
+    assert np.array_equal(out[:, INDEX["yaw"]], motion[:, INDEX["yaw"]])
+
+
+def test_a_quicker_tempo_shortens_and_keeps_the_order():
+    curve = np.arange(100, dtype=np.float32)[:, None]
+    assert len(at_tempo(curve, 1.25)) == 80 and np.allclose(at_tempo(curve, 1.25)[:, 0], np.arange(80) * 1.25)
+    assert at_tempo(curve, 1.0) is curve
+
+
+def test_a_mirror_exchanges_left_and_right_twice_is_once():
+    sequence = talk(3, "p")
+    sequence.motion_TM[:, INDEX["eyeBlinkLeft"]] = 0.7
+    sequence.motion_TM[:, INDEX["mouthLeft"]] = 0.2
+    row = _window(sequence, 20, motion_tiny().shape)
+    seen = in_a_mirror(row)
+    assert np.allclose(seen[0][:, INDEX["eyeBlinkRight"]], 0.7) and not seen[0][:, INDEX["eyeBlinkLeft"]].any()
+    assert np.allclose(seen[0][:, INDEX["mouthRight"]], 0.2)
+    assert np.allclose(seen[0][:, INDEX["yaw"]], -row[0][:, INDEX["yaw"]]) and np.allclose(seen[7][0], -row[7][0])
+    again = in_a_mirror(seen)
+    assert all(np.array_equal(a, b) for a, b in zip(row, again, strict=True))
 
 
 def test_wishes_belong_to_a_name():

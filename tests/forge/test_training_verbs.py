@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forge.cli import app
-from forge.motion.hearing import AUDIO_FEATURES
+from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence
 from forge.portrait import ForgeError
 from forge.training import Training, known_recipes, train_by_recipe
