@@ -72,6 +72,63 @@ def demo(
     typer.echo(str(report))
 
 
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but a loopback address makes requests need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="Dataset to browse: its folder, or its catalog.jsonl."),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option("--trust", metavar="PEM", help="Also believe the signers of these authorities; may be repeated."),
+    ] = None,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Most megabytes (MiB) of one upload.")] = 500,
+    max_video_minutes: Annotated[float, typer.Option(min=0.1, help="Longest video that is checked.")] = 30.0,
+    max_job_seconds: Annotated[float, typer.Option(min=1.0, help="Longest time for one file.")] = 600.0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Files that are checked side by side.")] = 1,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name the page is reached by; may be repeated."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Bearer token to ask for, instead of a new one each start.")
+    ] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Serve a page, on this machine, where anyone checks a file: drop it, read the verdict and its evidence.
+
+    Nothing is sent anywhere else, and nothing is kept. The same as an API: POST /api/check, described by /openapi.json.
+    """
+    from countermark.web.settings import Limits, ServeError, ServeSettings
+
+    try:
+        from countermark.web.serving import serve as run_server
+        from countermark.web.serving import token_for
+
+        limits = Limits(
+            upload_bytes=max_upload_mb << 20, video_seconds=60 * max_video_minutes, job_seconds=max_job_seconds
+        )
+        settings = ServeSettings(
+            host=host,
+            port=port,
+            limits=limits,
+            workers=workers,
+            threads=max(1, (os.cpu_count() or 2) // workers),
+            catalog=catalog,
+            trust=tuple(trust or ()),
+            token=token_for(host, token_file),
+            allowed_hosts=tuple(allow_host or ()),
+        )
+        run_server(settings, is_opened=opened, say=lambda line: typer.echo(line, err=True))
+    except ServeError as problem:
+        typer.echo(f"countermark serve: {problem}", err=True)
+        raise typer.Exit(1) from None
+
+
 def main() -> None:
     """Entry point: a reader that goes away (`| head`) and Ctrl-C end the command quietly."""
     # Nothing of ours needs these libraries' start-up chatter on stderr.

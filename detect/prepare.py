@@ -23,7 +23,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class FaceLook:
     seconds: NDArray[np.float64]
     """(N,) time of each look."""
     boxes: FloatArray
-    """(N, 4) in pixels of the picture that was looked at."""
+    """(N, 4) in pixels of the file."""
     windows: FloatArray
     """(W, F) `detect.models.temporal.FEATURES` of each measured second, nan for what was not measured in it."""
     window_seconds: NDArray[np.float64]
@@ -316,14 +316,14 @@ def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None 
             return look_at(path, plan, own)
     plan = plan or LookPlan()
     per_second = int(RATE)
-    seen, recorder, clock = _Seen(), _Recorder(finder), {"last": 0.0}
+    seen, recorder, clock, reduced = _Seen(), _Recorder(finder), {"last": 0.0}, 1.0
     try:
         if path.suffix.lower() in PICTURES:
             frames, seconds, duration = iter([Frame(0, 0.0, read_image(path))]), 1, 0.0
         else:
             facts = probe(path)
             duration, rate = facts.duration_seconds, viewing_rate(facts.fps, facts.variable_frame_rate)
-            per_second = round(rate)
+            per_second, reduced = round(rate), max(1.0, max(facts.width, facts.height) / plan.max_side)
             seconds = max(1, int(np.ceil(duration * float(rate) / per_second - 1e-6)))
             frames = stream_frames(path, fps=rate, max_side=plan.max_side)
         chosen = _looked_at(frames, per_second, plan, seconds, recorder, seen, clock)
@@ -333,7 +333,8 @@ def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None 
     except MediaError as error:
         return Look(Status.UNREADABLE, str(error), (), 0.0)
     duration = duration or clock["last"]
-    return _judged(_joined([f for f in (_face_look(t, seen) for t in tracks) if f is not None]), duration)
+    faces = _joined([f for f in (_face_look(t, seen) for t in tracks) if f is not None])
+    return _judged([replace(face, boxes=face.boxes * np.float32(reduced)) for face in faces], duration)
 
 
 def _judged(faces: list[FaceLook], duration: float) -> Look:

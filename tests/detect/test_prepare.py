@@ -1,6 +1,8 @@
 from fractions import Fraction
+from importlib.resources import files
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from detect.models.temporal import FEATURES
 from detect.prepare import FaceLook, Look, LookPlan, load_look, look_at, save_look, tracked_face, viewing_rate
 from media.clip import Clip
 from media.landmarks import ALIGN_POINTS, ALIGN_TEMPLATE, FaceObservation, landmark_box
-from media.video import write_clip
+from media.video import read_image, write_clip
 
 
 def a_look(seconds: int = 2) -> Look:
@@ -122,6 +124,19 @@ def test_a_video_without_a_face_is_an_answer(tmp_path: Path, counting_clip: Clip
     look = look_at(tmp_path / "x.mp4")
     assert look.status is Status.NO_FACE
     assert look.seconds_of_video == pytest.approx(2.0, abs=0.1)
+
+
+def test_boxes_are_in_pixels_of_the_file_however_small_it_was_looked_at(tmp_path: Path) -> None:
+    portrait = read_image(Path(str(files("countermark"))) / "demo_assets" / "dora.webp")
+    wide = np.zeros((512, 768, 3), np.uint8)
+    wide[:, 128:640] = cv2.resize(portrait, (512, 512), interpolation=cv2.INTER_AREA)
+    clip = Clip(np.repeat(wide[None], 26, axis=0), Fraction(25), None)
+    write_clip(clip, tmp_path / "x.mp4", preset="ultrafast")
+    whole, small = (
+        look_at(tmp_path / "x.mp4", LookPlan(dense_seconds=1, tracked_seconds=0, max_side=side)).faces[0]
+        for side in (1280, 384)
+    )
+    assert np.abs(whole.boxes.mean(axis=0) - small.boxes.mean(axis=0)).max() < 12
 
 
 def test_a_real_clip_gives_looks_in_every_second(data_pack: Path) -> None:
