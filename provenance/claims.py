@@ -12,16 +12,18 @@ This module knows the vocabulary of C2PA and nothing of its library: `provenance
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from provenance.record import Record
 
 RECORD_LABEL: Final = "org.countermark.record"
 """Our own assertion: the Record, and the SHA-256 of every source file."""
 TRAINING_LABEL: Final = "cawg.training-mining"
+SOFT_BINDING_LABEL: Final = "c2pa.soft-binding"
 
 _IPTC: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _C2PA: Final = "http://c2pa.org/digitalsourcetype/"
@@ -128,6 +130,25 @@ class Ingredient:
             raise ValueError("an ingredient needs a title, got an empty text")
 
 
+@dataclass(frozen=True)
+class SoftBinding:
+    """What leads from a copy without credentials back to this one: a watermark in it, or its fingerprint."""
+
+    algorithm: str
+    """Name with a version, such as `org.countermark.watermark.1`."""
+    blocks: tuple[Mapping[str, Any], ...]
+    """C2PA's form: each a `scope` (empty for the whole file, or a `timespan` in milliseconds) and a `value`."""
+    is_watermark: bool = False
+    """Whether it was put into the content, which is an action of its own."""
+
+    def __post_init__(self) -> None:
+        """Refuse bindings without a name or a value."""
+        if not self.algorithm:
+            raise ValueError("a soft binding needs the name of its algorithm, got an empty text")
+        if not self.blocks or any("scope" not in one or not isinstance(one.get("value"), str) for one in self.blocks):
+            raise ValueError(f"every block of {self.algorithm} needs a scope and a value of text")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """Everything that the signer says about one file."""
@@ -145,6 +166,8 @@ class Claim:
     """Assert that the file may not be used for data mining or to train models."""
     parent: Path | None = None
     """The version this file was made from. A file that is already signed becomes its own parent when none is given."""
+    soft_bindings: tuple[SoftBinding, ...] = ()
+    """How to find this credential again when it is stripped: see `provenance.durable`."""
 
     def __post_init__(self) -> None:
         """Refuse actions other than created and edited, and foreign source types."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -20,10 +20,11 @@ from provenance.claims import SourceType
 from provenance.errors import ProvenanceError
 
 if TYPE_CHECKING:
-    from provenance.claims import Ingredient
+    from provenance.claims import Claim, Ingredient
     from provenance.credential import Credential, Standing
     from provenance.identity import SigningIdentity
     from provenance.record import Record
+    from provenance.store import CredentialStore
     from provenance.trust import TrustAnchors
 
 app = typer.Typer(
@@ -67,6 +68,18 @@ IdentityOption = Annotated[
 StampOption = Annotated[
     str | None,
     typer.Option("--time-stamp-url", metavar="URL", help="Time-stamp authority to ask (uses the network)."),
+]
+
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="Where credentials are kept to be found again; default: your own."),
+]
+WatermarkOption = Annotated[
+    bool, typer.Option("--watermark", help="Mark the pictures invisibly; they are encoded again for it.")
+]
+NoStoreOption = Annotated[
+    bool, typer.Option("--no-store", help="Take no fingerprint, and keep no copy of the credential.")
 ]
 
 
@@ -129,38 +142,37 @@ def sign(
     identity: IdentityOption = None,
     time_stamp_url: StampOption = None,
     trust: TrustOption = None,
+    watermark: WatermarkOption = False,
+    store: StoreOption = None,
+    no_store: NoStoreOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a signed copy of FILE.
 
-    Without --chain and --key, your development identity signs; it is made at the first use.
+    Without --chain and --key, your development identity signs; it is made at the first use. The credential is kept
+    together with a fingerprint of the first minute, so that `find` recovers it from copies that lost theirs.
     """
-    from provenance.claims import Claim
-    from provenance.signing import sign_file
+    from provenance.signing_durable import sign_durable
 
     with _errors_in_one_line(code=1):
         if out.exists() and not force:
             raise ProvenanceError(f"{out} exists already; give --force to replace it")
-        try:
-            claim = Claim(
-                source_type=source_type,
-                action="edited" if parent is not None else action.value,
-                title=title,
-                description=description,
-                ingredients=tuple(
-                    [_ingredient(text, "inputTo") for text in ingredient or ()]
-                    + [_ingredient(text, "componentOf") for text in component or ()]
-                ),
-                record=_record(record),
-                do_not_train=not allow_training,
-                parent=parent,
-            )
-        except ValueError as error:
-            raise ProvenanceError(str(error)) from error
-        credential = sign_file(
+        claim = _claim(
+            source_type=source_type,
+            action="edited" if parent is not None else action.value,
+            title=title,
+            description=description,
+            ingredients=_ingredients(ingredient, component),
+            record=_record(record),
+            do_not_train=not allow_training,
+            parent=parent,
+        )
+        credential = sign_durable(
             file,
             out,
             claim,
+            store=None if no_store else _store(store),
+            watermark=watermark,
             identity=_identity(chain, key, identity, time_stamp_url),
             trust=_anchors(trust, None) if trust else None,
             over_broken=over_broken,
@@ -214,6 +226,35 @@ def show(
     from provenance.rendering import credential_tree
 
     _print(credential_tree(credential))
+
+
+@app.command()
+def find(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture, video or sound.")],
+    store: StoreOption = None,
+    trust: TrustOption = None,
+    trust_time_stamps: TimeStampOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the credential of FILE: in it, or in the store by its watermark or fingerprint, when it was stripped.
+
+    A recovered credential tells what the original was; it does not prove that this copy is unaltered.
+
+    Exit code: 0 found, 1 its own credential is broken and none was recovered, or the kept one is broken, 3 not found;
+    2 when there is nothing to judge (no such file, not a media file).
+    """
+    from provenance.find import find_credential
+
+    with _errors_in_one_line(code=USAGE):
+        found = find_credential(file, _store(store, must_exist=True), trust=_anchors(trust, trust_time_stamps))
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from provenance.rendering import found_page
+
+        _print(found_page(found))
+    standing = (found.credential or found.embedded).standing.value
+    raise typer.Exit(1 if standing == "broken" else 0 if found.how else 3)
 
 
 @app.command("sign-dataset")
@@ -339,6 +380,18 @@ def _exit_code(standing: Standing) -> int:
     return {"trusted": 0, "broken": 1, "absent": 3, "unknown_signer": 4}[standing.value]
 
 
+def _store(folder: Path | None, *, must_exist: bool = False) -> CredentialStore:
+    from provenance.store import CredentialStore
+
+    if folder is None:
+        return CredentialStore.of_this_user()
+    if folder.exists() and not folder.is_dir():
+        raise ProvenanceError(f"{folder} is not a folder; give the folder of a credential store")
+    if must_exist and not folder.exists():
+        raise ProvenanceError(f"there is no credential store in {folder}; give the folder that `sign --store` wrote to")
+    return CredentialStore(folder)
+
+
 def _anchors(trust: list[Path] | None, time_stamps: list[Path] | None) -> TrustAnchors:
     from provenance.trust import TrustAnchors
 
@@ -375,6 +428,22 @@ def _by_whom(credential: Credential) -> str | None:
     if credential.trust_list == DEVELOPMENT_LIST:
         return "by the development identity of this machine; everybody else sees an unknown signer"
     return credential.signer
+
+
+def _claim(**facts: Any) -> Claim:
+    from provenance.claims import Claim
+
+    try:
+        return Claim(**facts)
+    except ValueError as error:
+        raise ProvenanceError(str(error)) from error
+
+
+def _ingredients(given: list[str] | None, components: list[str] | None) -> tuple[Ingredient, ...]:
+    return tuple(
+        [_ingredient(text, "inputTo") for text in given or ()]
+        + [_ingredient(text, "componentOf") for text in components or ()]
+    )
 
 
 def _ingredient(text: str, relationship: str) -> Ingredient:

@@ -31,6 +31,7 @@ and in `provenance.trust`, those about writing in `provenance.signing`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from provenance.claims import RECORD_LABEL, TRAINING_LABEL, SourceType
+from provenance.claims import RECORD_LABEL, SOFT_BINDING_LABEL, TRAINING_LABEL, SourceType
 from provenance.errors import ProvenanceError as ProvenanceError
 from provenance.files import open_regular, sha256_of_stream, state_of
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
@@ -102,6 +103,16 @@ class CredentialIngredient:
         return any(code not in _UNTRUSTED for code in self.faults)
 
 
+@dataclass(frozen=True)
+class CredentialBinding:
+    """What leads from a stripped copy back to a credential, as the credential tells it."""
+
+    algorithm: str
+    value: str
+    """Of the first block: the identifier of a watermark, or the print of the first second."""
+    blocks: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Credential:
     """Our reading of the C2PA manifest of one file."""
@@ -135,6 +146,7 @@ class Credential:
     """Our own Record, when the file was made by this project."""
     actions: tuple[Action, ...] = ()
     ingredients: tuple[CredentialIngredient, ...] = ()
+    soft_bindings: tuple[CredentialBinding, ...] = ()
     explanations: Mapping[str, str] = field(default_factory=dict)
     """Code -> what the C2PA library said about it."""
 
@@ -158,6 +170,9 @@ class Credential:
             "record": self.record.to_json() if self.record else None,
             "actions": [_action_json(action) for action in self.actions],
             "ingredients": [_ingredient_json(one) for one in self.ingredients],
+            "soft_bindings": [
+                {"algorithm": one.algorithm, "value": one.value, "blocks": one.blocks} for one in self.soft_bindings
+            ],
             "explanations": dict(self.explanations),
         }
 
@@ -178,6 +193,9 @@ class Credential:
                 record=Record.from_json(facts["record"]) if facts["record"] else None,
                 actions=tuple(_action_from(one) for one in facts["actions"]),
                 ingredients=tuple(_ingredient_from(one) for one in facts["ingredients"]),
+                soft_bindings=tuple(
+                    CredentialBinding(one["algorithm"], one["value"], one["blocks"]) for one in facts["soft_bindings"]
+                ),
                 explanations=dict(facts["explanations"]),
             )
         except (KeyError, TypeError) as error:
@@ -201,6 +219,36 @@ def read_credential(path: Path, *, trust: TrustAnchors | None = None) -> Credent
         ProvenanceError: when there is no such file, or it is no kind of media file.
     """
     return _read(path, TrustAnchors.default() if trust is None else trust, with_digest=True)
+
+
+def read_manifest(content: bytes, *, trust: TrustAnchors | None = None) -> Credential:
+    """Read and judge a manifest that was kept apart from its file, as `provenance.store` does.
+
+    The standing says whether the manifest itself is intact and who signed it. There is no file to hold it against: that
+    some copy is what was signed, it cannot say.
+
+    Raises:
+        ProvenanceError: when it is no manifest.
+    """
+    trust = TrustAnchors.default() if trust is None else trust
+    store = _manifest_store(io.BytesIO(content), MANIFEST_MIME, trust)
+    if store.report is None:
+        raise ProvenanceError(f"this is no C2PA manifest: {store.fault or 'it is empty'}")
+    results = dict(_table(store.report.get("validation_results")))
+    own = dict(_table(results.get("activeManifest")))
+    own["failure"] = [one for one in _tables(own.get("failure")) if one.get("code") not in _TIES_TO_THE_FILE]
+    results["activeManifest"] = own
+    faults = {_text(one.get("code")) for one in own["failure"]} - _UNTRUSTED
+    state = "Invalid" if faults else "Trusted" if "signingCredential.trusted" in _codes(own) else "Valid"
+    report = {**store.report, "validation_results": results, "validation_state": state}
+    return _judge_report(Path("(kept manifest)"), "", MANIFEST_MIME, report, trust)
+
+
+MANIFEST_MIME: Final = "application/c2pa"
+_TIES_TO_THE_FILE: Final = frozenset(
+    {"assertion.bmffHash.mismatch", "assertion.dataHash.mismatch", "assertion.boxesHash.mismatch"}
+)
+"""What the library says of a manifest that it reads without its file; it has checked the signature by then."""
 
 
 def standing_of(path: Path, *, trust: TrustAnchors) -> Standing:
@@ -378,6 +426,7 @@ def _judge_report(path: Path, digest: str, mime: str, report: Mapping[str, Any],
         record=_record(active),
         actions=actions,
         ingredients=ingredients,
+        soft_bindings=_soft_bindings(active),
         explanations=_explanations(results),
     )
     return replace(credential, reasons=tuple(_reasons(credential, believed.uri if believed else None)))
@@ -564,6 +613,16 @@ def _sources_of(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
         (_text(one.get("relationship")), _text(one.get("title"))): _text(one.get("sha256"))
         for one in _tables(_record_data(manifest).get("sources"))
     }
+
+
+def _soft_bindings(manifest: Mapping[str, Any]) -> tuple[CredentialBinding, ...]:
+    found = []
+    for one in _assertions(manifest, SOFT_BINDING_LABEL):
+        data = _table(one.get("data"))
+        blocks = _tables(data.get("blocks"))
+        if _text(data.get("alg")) and blocks:
+            found.append(CredentialBinding(_text(data.get("alg")), _text(blocks[0].get("value")), len(blocks)))
+    return tuple(found)
 
 
 def _forbids_training(manifest: Mapping[str, Any]) -> bool | None:

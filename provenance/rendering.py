@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provenance.claims import SourceType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from provenance.attestation import CatalogReport
+    from provenance.find import Found
 
 _LONGEST_TEXT: Final = 200
 _COLOURS: Final = {
@@ -74,6 +76,28 @@ def credential_page(credential: Credential) -> RenderableType:
     for name, value in _facts(credential):
         facts.add_row(name, value)
     return Group(_headline(credential.standing, credential.trust_list), *_sentences(credential.reasons), facts)
+
+
+def found_page(found: Found) -> RenderableType:
+    """The answer of `provenance find`: by which way, how surely, and whose credential it is."""
+    from rich.console import Group
+
+    if found.credential is None or found.how is None:
+        colour, headline = "bright_black", "– NOT FOUND[/]: no credential leads from this file to whoever made it"
+        return Group(f"[bold {colour}]{headline}", *_sentences(found.reasons))
+    if found.how == "manifest":
+        return Group("[bold green]✓ IN THE FILE[/]", credential_page(replace(found.credential, reasons=found.reasons)))
+    sure = f"{100 * (found.confidence or 0.0):.4f}".rstrip("0").rstrip(".")
+    headline = f"[bold cyan]→ RECOVERED by {found.how}[/]: the credential of the original, {sure} % sure"
+    said = {True: "[bold]synthetic[/]", False: "recorded, not synthetic", None: "does not say"}
+    credential = found.credential
+    lines = [
+        ("original", plain(credential.file)),
+        ("content", said[credential.declares_synthetic]),
+        ("signer", plain(credential.signer or "unknown")),
+        ("its credential", _HEADLINES[credential.standing][0]),
+    ]
+    return Group(headline, *_sentences(found.reasons), *(f"  [dim]{name}[/]  {value}" for name, value in lines))
 
 
 def catalog_page(report: CatalogReport) -> RenderableType:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from provenance.attestation import CatalogReport as CatalogReport
 from provenance.attestation import sign_catalog as sign_catalog
 from provenance.attestation import verify_catalog as verify_catalog
-from provenance.claims import RECORD_LABEL, TRAINING_LABEL, Claim
+from provenance.claims import RECORD_LABEL, SOFT_BINDING_LABEL, TRAINING_LABEL, Claim
 from provenance.credential import Credential, Standing, read_credential, standing_of, strict_settings
 from provenance.errors import ProvenanceError
 from provenance.files import open_regular, sha256_of, sync_folder, temporary_beside
@@ -48,6 +49,7 @@ def sign_file(
     trust: TrustAnchors | None = None,
     over_broken: bool = False,
     notify: Notify | None = None,
+    keep: Callable[[bytes, Credential], None] | None = None,
 ) -> Credential:
     """Write a signed copy of a file; the destination appears whole and verified, or not at all.
 
@@ -62,6 +64,7 @@ def sign_file(
         trust: whom to believe when ingredients and the result are judged; None as for `read_credential`.
         over_broken: sign also a source whose own credential is broken, which is then recorded as a broken parent.
         notify: gets one line when a development identity was made or renewed; None writes it to the log.
+        keep: gets the manifest and the credential once the file stands, as `provenance.durable` wants them.
 
     Returns:
         The credential as read back from the destination.
@@ -77,7 +80,7 @@ def sign_file(
     definition = _definition(claim, parts, destination, is_edit=parent is not None)
     temporary = temporary_beside(destination)
     try:
-        _sign_into(temporary, source, mime, definition, parts, identity, trust)
+        manifest = _sign_into(temporary, source, mime, definition, parts, identity, trust)
         credential = _verified(temporary, destination, trust)
         temporary.replace(destination)
     except OSError as error:
@@ -85,7 +88,10 @@ def sign_file(
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(destination.parent)
-    return replace(credential, file=str(destination))
+    credential = replace(credential, file=str(destination))
+    if keep is not None:
+        keep(manifest, credential)
+    return credential
 
 
 def _signable(source: Path, destination: Path) -> str:
@@ -195,6 +201,11 @@ def _definition(claim: Claim, parts: tuple[_Part, ...], destination: Path, *, is
         assertions.append(_assertion(TRAINING_LABEL, {"entries": forbidden}))
     if record or parts:
         assertions.append(_assertion(RECORD_LABEL, facts))
+    for binding in claim.soft_bindings:
+        found_by = {"alg": binding.algorithm, "blocks": [dict(block) for block in binding.blocks]}
+        assertions.append(_assertion(SOFT_BINDING_LABEL, found_by))
+        if binding.is_watermark:
+            actions.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent, "when": made["when"]})
     return {
         "claim_generator_info": [{"name": GENERATOR, "version": installed_version(), "specVersion": SPECIFICATION}],
         "title": claim.title or destination.name,
@@ -219,8 +230,8 @@ def _sign_into(
     parts: tuple[_Part, ...],
     identity: SigningIdentity,
     trust: TrustAnchors,
-) -> None:
-    """Let the C2PA library write the signed copy to a new file, and flush it to the disk."""
+) -> bytes:
+    """Let the C2PA library write the signed copy to a new file, and flush it to the disk; the manifest alone."""
     import c2pa
 
     remembered: list[BaseException] = []
@@ -234,9 +245,10 @@ def _sign_into(
             signer = open_things.enter_context(_signer(identity, remembered))
             reading = open_things.enter_context(source.open("rb"))
             with temporary.open("x+b") as file:
-                builder.sign(signer, mime, reading, _Remembering(file, remembered))
+                signed: bytes = builder.sign(signer, mime, reading, _Remembering(file, remembered))
                 file.flush()
                 os.fsync(file.fileno())
+                return signed
         except c2pa.C2paError as error:
             if remembered:
                 raise remembered[0] from error
