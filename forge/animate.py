@@ -14,7 +14,7 @@ The steps: declared portrait -> speech -> motion -> frames -> H.264 + AAC -> sig
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from forge.methods import Method, Shot, Take, method_named, opened
 from forge.portrait import Declaration, Portrait, load_portrait
 from forge.sealing import TOOL, check_target, film_and_sign, swept, synthetic_source_type
-from forge.voice import Speech, load_speech, spoken
+from forge.voice import load_speech, spoken
 from media.clip import Clip, Waveform, frames_for
 from provenance.claims import Claim, Ingredient
 from provenance.record import Record
@@ -48,6 +48,8 @@ class Made:
     fps: Fraction
     speech_seconds: float
     method: str
+    motion: str
+    """Name of the source of motion."""
     declaration: Declaration
     credential: Credential
 
@@ -63,6 +65,7 @@ class Made:
             "speech_seconds": round(self.speech_seconds, 6),
             "size": self.size,
             "method": self.method,
+            "motion": self.motion,
             "declaration": str(self.declaration),
             "license": self.declaration.license,
             "credential": {"standing": self.credential.standing.value, "signer": self.credential.signer},
@@ -76,7 +79,7 @@ def animate(portrait: Portrait, speech: Waveform, *, method: Method | str = "mes
         portrait: who speaks, declared.
         speech: what is said; any rate, any channels.
         method: a `Method`, or a name in `METHODS`.
-        shot: size, frame rate and controls.
+        shot: size, frame rate, controls and source of motion.
 
     Raises:
         ForgeError: when no face is found or the speech is too short.
@@ -111,7 +114,7 @@ def animate_to_file(
         out: the mp4 to make.
         declaration: why the picture may be animated; None asks the picture's own credentials.
         method: a `Method`, or a name in `METHODS`.
-        shot: size, frame rate and controls.
+        shot: size, frame rate, controls and source of motion.
         own_seed: take the seed of blinks, gaze and sway from the two files instead of from `shot`: another speech or
             another face moves differently, the same command makes the same clip.
         overwrite: replace `out` when it exists.
@@ -127,13 +130,14 @@ def animate_to_file(
     check_target(out, overwrite=overwrite, inputs=(portrait, speech))
     who = load_portrait(portrait, declaration)
     said = load_speech(speech)
+    shot.motion.check()
     if own_seed:
         shot = replace(shot, controls=replace(shot.controls, seed=seed_of(who.sha256, said.sha256)))
-    facts = _facts(who, said, shot, method, crf)
+    facts = record_of(who, {"speech": said.sha256}, shot, method, crf)
     with opened(method) as maker, swept(out):
         take = maker.film(who, said.sound, shot)
         frames = _told(counted(take, said.sound, shot.fps), take.motion.length, on_frame)
-        claim = _claim(who, said, facts, out.name)
+        claim = claim_of(who, facts, out.name, speech=said.path)
         sealed = film_and_sign(frames, said.sound, out, claim, shot=shot, crf=crf, notify=notify)
     return Made(
         file=out,
@@ -143,6 +147,7 @@ def animate_to_file(
         fps=shot.fps,
         speech_seconds=float(said.sound.duration_seconds),
         method=method.name,
+        motion=shot.motion.label,
         declaration=who.declaration,
         credential=sealed.credential,
     )
@@ -163,7 +168,24 @@ def seed_of(portrait_sha256: str, speech_sha256: str) -> int:
     return int(hashlib.sha256(f"{portrait_sha256} {speech_sha256}".encode()).hexdigest()[:8], 16) >> 1
 
 
-def _facts(portrait: Portrait, speech: Speech, shot: Shot, method: Method, crf: int) -> Record:
+def record_of(
+    portrait: Portrait,
+    speech: Mapping[str, str],
+    shot: Shot,
+    method: Method,
+    crf: int,
+    more: Mapping[str, object] | None = None,
+) -> Record:
+    """What made a clip, for its credential.
+
+    Args:
+        portrait: who speaks.
+        speech: name of what was heard -> its SHA-256.
+        shot: how it is filmed.
+        method: the generator.
+        crf: x264 quality.
+        more: further settings; JSON values.
+    """
     return Record(
         tool=TOOL,
         recipe=f"{method.name}-{shot.size}",
@@ -172,19 +194,30 @@ def _facts(portrait: Portrait, speech: Speech, shot: Shot, method: Method, crf: 
         label="synthetic",
         consent=str(portrait.declaration),
         portrait_license=portrait.declaration.license,
-        inputs={"portrait": portrait.sha256, "speech": speech.sha256},
+        inputs={"portrait": portrait.sha256, **speech},
         controls=dict(shot.controls.to_json())
-        | {"method": method.name, "size": shot.size, "fps": str(shot.fps), "crf": crf},
+        | {"method": method.name, "size": shot.size, "fps": str(shot.fps), "crf": crf}
+        | shot.motion.to_json()
+        | dict(more or {}),
     )
 
 
-def _claim(portrait: Portrait, speech: Speech, record: Record, title: str) -> Claim:
+def claim_of(portrait: Portrait, record: Record, title: str, *, speech: Path | None) -> Claim:
+    """What the credential of a clip says.
+
+    Args:
+        portrait: who speaks.
+        record: what made it.
+        title: the clip's name.
+        speech: the file that was heard; None when the sound came through a pipe.
+    """
+    heard = (Ingredient(speech, "speech"),) if speech else ()
     return Claim(
         source_type=synthetic_source_type(portrait.declaration),
         action="created",
         title=title,
         description="talking head animated from one picture and speech; not a recording",
-        ingredients=(Ingredient(portrait.path, "portrait"), Ingredient(speech.path, "speech")),
+        ingredients=(Ingredient(portrait.path, "portrait"), *heard),
         record=record,
     )
 

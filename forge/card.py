@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from forge.filming import write_whole
 from forge.framing import Square, cut
 from forge.material import Material, Role
+from forge.motion.controls import BASELINE
 from forge.recipes import DatasetRecipe
 from forge.sealing import TOOL
 from forge.shelf import CARD, SHEET
@@ -205,6 +206,8 @@ def _factor_rows(samples: Sequence[Sample]) -> list[tuple[object, ...]]:
         ("language", lambda s: named([str(x.extra["language"]) for x in s])),
     ):
         rows.append((name, cell(by_label[Label.REAL]), cell(by_label[Label.SYNTHETIC])))
+    moved = [str(x.extra.get("motion", BASELINE)) for x in by_label[Label.SYNTHETIC]]
+    rows.append(("motion", "-", named(moved)))
     controls = [x.extra["controls"] for x in by_label[Label.SYNTHETIC] if isinstance(x.extra["controls"], dict)]
     for name in ("emotion", "gaze_yaw_degrees", "gaze_pitch_degrees", "distance", "head_motion", "blink_rate"):
         values = [c[name] for c in controls]

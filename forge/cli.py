@@ -1,4 +1,4 @@
-"""The commands of the generator: `forge animate`, `forge dataset`, `forge recipes`, and those of `cli_training`.
+"""The commands of the generator: `forge animate`, `dataset`, `recipes`, and those of `cli_live` and `cli_training`.
 
 Facts go to stdout as JSON, talk to stderr. Exit codes: 0 done, 1 refused or not complete (one line says why), 2 wrong
 usage, 130 interrupted. What they do is imported when they run, so that `--help` is quick.
@@ -9,22 +9,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forge.cli_live import live
+from forge.cli_options import (
+    Consent,
+    Distance,
+    Emotion,
+    FrameRate,
+    FrozenPose,
+    Gaze,
+    Guidance,
+    HeadMotion,
+    License,
+    LipGain,
+    Nonexistent,
+    Overwrite,
+    Seed,
+    Size,
+    Steps,
+    declaration_of,
+    rate_of,
+)
 from forge.cli_training import prepare, studio, studio_people, train, train_recipes
+from forge.motion.controls import DEFAULT_MOTION
 from forge.terminal import one_line_errors, plain, print_facts, progress_bar
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from rich.console import Console
 
     from forge.dataset import Progress
-    from forge.portrait import Declaration
 
 app = typer.Typer(
     name="forge",
@@ -35,22 +52,6 @@ app = typer.Typer(
 )
 
 
-class Size(StrEnum):
-    """Pixels a side."""
-
-    SMALL = "256"
-    LARGE = "512"
-
-
-Nonexistent = Annotated[
-    bool, typer.Option("--nonexistent", help="The picture shows nobody: generated, painted, drawn, rendered.")
-]
-Consent = Annotated[
-    str | None, typer.Option("--consent", help='Who agreed, when, to what: "Ada Example agreed on 2026-03-01 to ..."')
-]
-License = Annotated[str | None, typer.Option("--license", help="License of the picture, recorded in the credential.")]
-
-
 @app.command()
 def animate(
     portrait: Annotated[Path, typer.Argument(help="A picture with one face: png, jpeg, webp.", show_default=False)],
@@ -59,36 +60,43 @@ def animate(
     nonexistent: Nonexistent = False,
     consent: Consent = None,
     license: License = None,
-    method: Annotated[str, typer.Option(help="How the face is animated.")] = "mesh",
+    method: Annotated[str, typer.Option(help="How the face is drawn: mesh or vasa.")] = "mesh",
+    motion: Annotated[
+        str, typer.Option(help="What moves it: baseline (rules), diffusion (the network), or a .safetensors file.")
+    ] = DEFAULT_MOTION,
+    steps: Steps = None,
+    guidance: Guidance = None,
     size: Annotated[Size, typer.Option(help="Pixels a side.")] = Size.LARGE,
-    fps: Annotated[str, typer.Option(help="Frames a second: 25, 29.97, 30000/1001.")] = "25",
-    gaze: Annotated[str | None, typer.Option(help="Where the eyes rest: yaw,pitch in degrees, such as 10,-5.")] = None,
-    distance: Annotated[float, typer.Option(help="1 = as in the picture, 2 = twice as far.")] = 1.0,
-    emotion: Annotated[str | None, typer.Option(help="name or name:strength, such as happy:0.6.")] = None,
-    head_motion: Annotated[float, typer.Option(help="Scale of head sway; 0 keeps the head still.")] = 1.0,
+    fps: FrameRate = "25",
+    gaze: Gaze = None,
+    distance: Distance = 1.0,
+    emotion: Emotion = None,
+    head_motion: HeadMotion = 1.0,
+    frozen_pose: FrozenPose = False,
     blink_rate: Annotated[float, typer.Option(help="Scale of the number of blinks.")] = 1.0,
-    lip_gain: Annotated[float, typer.Option(help="Scale of mouth opening.")] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Of blinks, gaze and sway; without one it is drawn from the two files' digests.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when it exists.")] = False,
+    lip_gain: LipGain = 1.0,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a PORTRAIT say the SPEECH: a signed mp4, as long as the speech, that says it is synthetic."""
     with one_line_errors() as console:
         from forge.animate import animate_to_file
         from forge.methods import Shot
         from forge.motion.controls import Controls
+        from forge.motion.sources import MotionSource
 
-        declaration = _declaration(nonexistent, consent, license)
+        declaration = declaration_of(nonexistent, consent, license)
         controls = Controls.parse(
             gaze=gaze,
             distance=distance,
             emotion=emotion,
             head_motion=head_motion,
+            frozen_pose=frozen_pose,
             blink_rate=blink_rate,
             lip_gain=lip_gain,
             seed=seed or 0,
         )
+        source = MotionSource.parse(motion, steps=steps, guidance=guidance)
         with progress_bar(console, "filming", "frames") as tell:
             made = animate_to_file(
                 portrait,
@@ -96,7 +104,7 @@ def animate(
                 out,
                 declaration=declaration,
                 method=method,
-                shot=Shot(int(size.value), _rate(fps), controls),
+                shot=Shot(int(size.value), rate_of(fps), controls, source),
                 own_seed=seed is None,
                 overwrite=overwrite,
                 on_frame=tell,
@@ -119,7 +127,10 @@ def dataset(
     limit: Annotated[int | None, typer.Option(help="At most so many clips, instead of the recipe's.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that work at the same time.")] = 1,
     size: Annotated[Size | None, typer.Option(help="Pixels a side, instead of the recipe's.")] = None,
-    method: Annotated[str, typer.Option(help="How faces are animated.")] = "mesh",
+    method: Annotated[str, typer.Option(help="How faces are drawn: mesh or vasa.")] = "mesh",
+    motion: Annotated[
+        str | None, typer.Option(help="baseline, diffusion or a .safetensors file, instead of the recipe's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same inputs and seed, same clips.")] = 0,
 ) -> None:
     """Make a labelled dataset of signed clips by a RECIPE in the folder OUT; the same command again goes on with it.
@@ -131,16 +142,19 @@ def dataset(
         from dataclasses import replace
 
         from forge.dataset import Request, make_dataset
+        from forge.motion.sources import MotionSource
         from forge.recipes import recipe_named
 
         design = recipe_named(recipe)
+        if motion is not None:
+            design = replace(design, motions=(MotionSource.parse(motion),))
         request = Request(
             recipe=replace(design, size=int(size.value)) if size else design,
             folder=out,
             portraits=portraits,
             speech=speech,
             real=real,
-            everyone=_declaration(nonexistent, consent, license),
+            everyone=declaration_of(nonexistent, consent, license),
             limit=limit,
             workers=workers,
             seed=seed,
@@ -161,6 +175,7 @@ def dataset(
             raise typer.Exit(1)
 
 
+app.command()(live)
 app.command()(studio)
 app.command("studio-people")(studio_people)
 app.command()(prepare)
@@ -175,31 +190,6 @@ def recipes() -> None:
 
     for make in DATASET_RECIPES.values():
         typer.echo(json.dumps(make().to_json()))
-
-
-def _declaration(nonexistent: bool, consent: str | None, license: str | None) -> Declaration | None:
-    from forge.portrait import Declaration, ForgeError
-
-    if nonexistent and consent is not None:
-        raise ForgeError("say either --nonexistent or --consent: a picture of nobody cannot agree")
-    words = license or "unstated"
-    if consent is not None:
-        return Declaration.consent(consent, words)
-    return Declaration.nonexistent(words) if nonexistent else None
-
-
-def _rate(text: str) -> Fraction:
-    """An exact frame rate from 25, 29.97 or 30000/1001."""
-    import re
-    from fractions import Fraction
-
-    from forge.portrait import ForgeError
-    from media.timing import nearest_standard_rate
-
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6}|/\d{1,6})?", text.strip()) or text.strip().endswith("/0"):
-        raise ForgeError(f"fps must be a number such as 25, 29.97 or 30000/1001, got {text[:40]!r}")
-    rate = Fraction(text.strip())
-    return rate if "/" in text or rate == 0 else nearest_standard_rate(rate)
 
 
 @contextmanager

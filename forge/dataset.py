@@ -29,6 +29,8 @@ from forge.card import write_card
 from forge.filming import StartFilming, StartInspecting
 from forge.material import Entry, Material, Role, list_pictures, list_real, list_speech
 from forge.methods import Method, method_named
+from forge.motion.controls import BASELINE
+from forge.motion.sources import MotionSource
 from forge.plan import Plan, PlannedClip
 from forge.portrait import Declaration, ForgeError
 from forge.recipes import DatasetRecipe
@@ -42,6 +44,7 @@ CATALOG_EVERY_SECONDS = 15.0
 """How often the catalog is written while clips are being made."""
 INPUTS_PER_PROCESS = 32
 """Fewer are looked at faster than another process is started."""
+NEW_FACTORS = ("motions", "frozen_poses")
 NO_SPACE = "No space left on device"
 
 
@@ -163,6 +166,8 @@ def make_dataset(
 
     started = time.monotonic()
     folder = request.folder
+    for motion in request.recipe.motions:
+        motion.check()
     entries = [*list_pictures(request.portraits, request.everyone), *list_speech(request.speech)]
     entries += list_real(request.real) if request.real else []
     with alone(folder):
@@ -273,7 +278,7 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
     """What must be the same when a dataset is continued (rule 4)."""
     from provenance.record import installed_version
 
-    recipe = {name: value for name, value in request.recipe.to_json().items() if name != "clips"}
+    recipe = {name: value for name, value in request.recipe.to_json().items() if name not in ("clips", *NEW_FACTORS)}
     used = sorted((m.role.value, m.sha256, m.person, m.source, m.split or "", str(m.declaration)) for m in materials)
     return {
         "recipe": recipe,
@@ -282,7 +287,18 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
         "model": request.maker.fingerprint(),
         "version": installed_version(),
         "material": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
+        **_new_settings(request.recipe),
     }
+
+
+def _new_settings(recipe: DatasetRecipe) -> dict[str, Any]:
+    """Factors that older datasets lack, where they are used: a folder of before can still be continued."""
+    settings: dict[str, Any] = {}
+    if recipe.motions != (MotionSource(BASELINE),):
+        settings["motions"] = [motion.to_json() for motion in recipe.motions]
+    if any(recipe.frozen_poses):
+        settings["frozen_poses"] = list(recipe.frozen_poses)
+    return settings
 
 
 def _film(request: Request, plan: Plan, done: dict[int, Sample], watch: Watch) -> dict[int, Failure]:
@@ -376,7 +392,14 @@ def _sign(
                 return report.standing.value
         write_card(request.folder, request.recipe, catalog, materials, notes)
         model = request.maker.fingerprint()
-        record = Record(tool=TOOL, recipe=request.recipe.name, seed=request.seed, model_sha256=model)
+        motions = [motion.to_json() for motion in request.recipe.motions]
+        record = Record(
+            tool=TOOL,
+            recipe=request.recipe.name,
+            seed=request.seed,
+            model_sha256=model,
+            controls={"motions": motions},
+        )
         return sign_catalog(request.folder, record=record).standing.value
     except (ProvenanceError, MediaError) as error:
         raise ForgeError(str(error)) from error

@@ -105,7 +105,9 @@ class Filming:
             ForgeError: when the material cannot be used after all, or nothing can be written.
         """
         folder, recipe = self.job.folder, self.job.recipe
-        shot = Shot(recipe.size, recipe.fps, clip.controls) if clip.controls else Shot(recipe.size, recipe.fps)
+        shot = Shot(recipe.size, recipe.fps)
+        if clip.controls and clip.motion:
+            shot = replace(shot, controls=clip.controls, motion=clip.motion)
         try:
             footage = self._synthetic(clip, shot) if clip.label is Label.SYNTHETIC else self._real(clip, shot)
             path = folder / CLIPS / f"{clip.id}.mp4"
@@ -177,7 +179,7 @@ class Filming:
         recipe = self.job.recipe
         form = {"size": recipe.size, "fps": str(recipe.fps), "crf": clip.crf}
         shared = form | {"crop_factor": clip.crop_factor, "detail": clip.detail}
-        own = clip.controls.to_json() if clip.controls else {}
+        own = {**(clip.controls.to_json() if clip.controls else {}), **(clip.motion.to_json() if clip.motion else {})}
         return Record(
             tool=TOOL,
             recipe=recipe.name,
@@ -212,6 +214,7 @@ class Filming:
             "speech_sha256": clip.speech.sha256 if clip.speech else None,
             "language": clip.speech.language if clip.speech else clip.face.language,
             "controls": dict(clip.controls.to_json()) if clip.controls else None,
+            "motion": clip.motion.label if clip.motion else None,
             "truth": f"{TRUTH}/{clip.id}.parquet",
             "masks": masks,
             "unsigned_sha256": sealed.unsigned_sha256,

@@ -4,7 +4,8 @@
         take = maker.film(portrait, speech, Shot(size=256))
         for image in take.frames: ...
 
-A method is any object with `find_face`, `film` and `close`; tests pass one of a few lines.
+A method is any object with `find_face`, `film`, `sit` and `close`; tests pass one of a few lines. `sit` is the door of
+live clips: a fitted portrait that draws one frame at a time.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forge.motion.controls import Controls
 from forge.motion.features import Motion
+from forge.motion.sources import LISTENER_WEIGHTS, MotionSource
 from forge.portrait import ForgeError, Portrait, sha256_of
 from media.clip import MediaError, Waveform
+
+if TYPE_CHECKING:
+    from forge.mesh.face import MeshFace
 
 UInt8Array = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -40,6 +45,8 @@ class Shot:
     """Pixels a side."""
     fps: Fraction = Fraction(25)
     controls: Controls = field(default_factory=Controls)
+    motion: MotionSource = field(default_factory=MotionSource)
+    """What turns the speech into motion."""
 
     def __post_init__(self) -> None:
         """Refuse sizes and rates that no method offers."""
@@ -61,6 +68,14 @@ class Take:
     """(size, size) bool for every frame: the synthesised face, forehead to chin; None when the method cannot tell."""
 
 
+class Sitter(Protocol):
+    """A fitted portrait, ready to be drawn frame by frame."""
+
+    def draw(self, values: NDArray[np.float64]) -> UInt8Array:
+        """One (size, size, 3) uint8 RGB frame of (70,) motion features."""
+        ...
+
+
 class Maker(Protocol):
     """A loaded method: what a generator must offer to be used here."""
 
@@ -72,6 +87,14 @@ class Maker(Protocol):
         """Make the portrait say the speech, in frames of (size, size, 3).
 
         A square portrait in which the face has an ordinary share is filmed as it is framed; another one is cropped.
+
+        Raises:
+            ForgeError: when no face is found, or one too small to animate.
+        """
+        ...
+
+    def sit(self, portrait: Portrait, size: int) -> Sitter:
+        """Fit the portrait, framed as by `film`, to be drawn as motion comes.
 
         Raises:
             ForgeError: when no face is found, or one too small to animate.
@@ -118,7 +141,7 @@ def method_named(name: str) -> Method:
 
 
 class MeshMaker:
-    """The method `mesh`: motion from speech by the deterministic baseline, drawn with the portrait's own texture."""
+    """The method `mesh`: a fitted rig, drawn with the portrait's own texture."""
 
     def __init__(self) -> None:
         from media.faces import FaceFinder
@@ -135,20 +158,8 @@ class MeshMaker:
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Fit the rig to the portrait and draw it in motion."""
-        from forge.mesh.face import MeshFace
-        from forge.motion.speech import motion_from_speech
-
-        faces = self._finder.find(portrait.image)
-        if not faces:
-            raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
-        try:
-            motion = motion_from_speech(speech, shot.fps, shot.controls)
-        except ValueError as error:
-            raise ForgeError(f"this speech cannot be spoken: {error}") from error
-        try:
-            face = MeshFace.fit(portrait.image, shot.size, face=faces[0])
-        except (ForgeError, ValueError) as error:
-            raise ForgeError(f"{portrait.path}: {error}") from error
+        face = self.sit(portrait, shot.size)
+        motion = shot.motion.speak(speech, shot.fps, shot.controls)
 
         def masks() -> Iterator[NDArray[np.bool_]]:
             for landmarks in face.truth(motion).landmarks:
@@ -156,17 +167,29 @@ class MeshMaker:
 
         return Take(motion, face.render(motion), masks)
 
+    def sit(self, portrait: Portrait, size: int) -> MeshFace:
+        """Fit the rig to the portrait."""
+        from forge.mesh.face import MeshFace
+
+        faces = self._finder.find(portrait.image)
+        if not faces:
+            raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
+        try:
+            return MeshFace.fit(portrait.image, size, face=faces[0])
+        except (ForgeError, ValueError) as error:
+            raise ForgeError(f"{portrait.path}: {error}") from error
+
     def close(self) -> None:
         """Free the face networks."""
         self._finder.close()
 
 
 def mesh_fingerprint() -> str:
-    """Digest of the rig and the speech network that the method is made of."""
+    """Digest of the rig and the speech network that the method is made of; a motion network has its own."""
     import hashlib
 
-    here = Path(__file__).parent
-    files = sorted([*(here / "mesh" / "assets").iterdir(), *(here / "motion" / "assets").iterdir()])
+    rig = (Path(__file__).parent / "mesh" / "assets").iterdir()
+    files = sorted([*rig, *LISTENER_WEIGHTS.parent.glob(f"{LISTENER_WEIGHTS.stem}.*")])
     parts = [f"{file.parent.parent.name}/{file.name} {sha256_of(file)}" for file in files if file.is_file()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

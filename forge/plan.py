@@ -27,7 +27,8 @@ import numpy as np
 
 from forge.framing import square_around
 from forge.material import Material, Role, Window
-from forge.motion.controls import Controls
+from forge.motion.controls import BASELINE, Controls
+from forge.motion.sources import MotionSource
 from forge.portrait import ForgeError
 from forge.recipes import DatasetRecipe, Range
 from media.catalog import Label
@@ -59,6 +60,7 @@ class PlannedClip:
     window: Window
     speech: Material | None = None
     controls: Controls | None = None
+    motion: MotionSource | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Pair:
     offset: float
     """0 to 1: where in a longer speech the clip begins."""
     controls: Controls
+    motion: MotionSource
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,12 @@ class Plan:
         portrait, speech, controls = twins.portrait, twins.speech, twins.pair.controls
         start = round(twins.pair.offset * max(0.0, speech.seconds - float(twins.frames / self.recipe.fps)), 3)
         facts = (start, portrait.sha256, portrait.windows[0].box, speech.sha256, controls.to_json())
+        motion = twins.pair.motion
+        # the baseline is not named: ids are older than there being anything else
+        moved_by = () if motion == MotionSource(BASELINE) else (motion.to_json(),)
         return PlannedClip(
             number=number,
-            id=self._digest(Label.SYNTHETIC, twins, *facts),
+            id=self._digest(Label.SYNTHETIC, twins, *facts, *moved_by),
             label=Label.SYNTHETIC,
             split=self.splits[portrait.source],
             start_seconds=start,
@@ -180,6 +186,7 @@ class Plan:
             window=portrait.windows[0],
             speech=speech,
             controls=controls,
+            motion=motion,
             **twins.shared(),
         )
 
@@ -245,18 +252,20 @@ def draw_pair(recipe: DatasetRecipe, seed: int, index: int) -> Pair:
     seconds, crop_factor, offset = draw(recipe.seconds), draw(recipe.crop_factors), draw((0.0, 1.0))
     emotion = balanced(recipe.emotions, seed, "emotion", index)
     strength = draw(recipe.emotion_strength)
+    frozen = balanced(recipe.frozen_poses, seed, "frozen pose", index)
     controls = Controls(
         gaze_yaw_degrees=draw(recipe.gaze_yaw_degrees),
         gaze_pitch_degrees=draw(recipe.gaze_pitch_degrees),
         distance=draw(recipe.distance),
         emotion=emotion,
         emotion_strength=0.0 if emotion == "neutral" else strength,
-        head_motion=draw(recipe.head_motion),
+        head_motion=draw(recipe.head_motion) * (not frozen),
         blink_rate=draw(recipe.blink_rate),
         lip_gain=draw(recipe.lip_gain),
         seed=int(rng.integers(2**31)),
     )
-    return Pair(seconds, balanced(recipe.crf_ladder, seed, "crf", index), crop_factor, offset, controls)
+    motion = balanced(recipe.motions, seed, "motion", index)
+    return Pair(seconds, balanced(recipe.crf_ladder, seed, "crf", index), crop_factor, offset, controls, motion)
 
 
 def random_for(*key: object) -> np.random.Generator:

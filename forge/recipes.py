@@ -11,6 +11,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from forge.motion.controls import BASELINE, DIFFUSION
+from forge.motion.sources import MotionSource
+
 Range = tuple[float, float]
 
 
@@ -50,6 +53,10 @@ class DatasetRecipe:
     head_motion: Range = (0.6, 1.4)
     blink_rate: Range = (0.7, 1.3)
     lip_gain: Range = (0.9, 1.1)
+    frozen_poses: tuple[bool, ...] = (False,)
+    """Used equally often: True keeps the head exactly as in the picture."""
+    motions: tuple[MotionSource, ...] = (MotionSource(BASELINE),)
+    """Where motion comes from, used equally often. Named here, not by the default of the day: a recipe stays itself."""
     windows_per_source: int = 3
     """Most segments taken from one real video: no single recording may dominate."""
     smallest_crop: float = 0.5
@@ -66,12 +73,15 @@ class DatasetRecipe:
             raise ValueError(f"crf_ladder needs values from 0 to 51, got {self.crf_ladder}")
         if not self.emotions or self.windows_per_source < 1:
             raise ValueError("a recipe needs at least one emotion and one window for each source")
+        if not self.motions or not self.frozen_poses:
+            raise ValueError("a recipe needs at least one source of motion, and to say whether poses are frozen")
         if abs(sum(share for _, share in self.split_shares) - 1) > 1e-6:
             raise ValueError(f"split_shares must add up to 1, got {self.split_shares}")
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values; fps as "25/1"."""
-        return asdict(self) | {"fps": f"{self.fps.numerator}/{self.fps.denominator}"}
+        """All fields as JSON values; fps as "25/1", motions by name."""
+        motions = [motion.label for motion in self.motions]
+        return asdict(self) | {"fps": f"{self.fps.numerator}/{self.fps.denominator}", "motions": motions}
 
 
 def tiny() -> DatasetRecipe:
@@ -84,6 +94,17 @@ def tiny() -> DatasetRecipe:
 def small() -> DatasetRecipe:
     """Two hundred clips of three to six seconds at 256 pixels: enough to train a first detector on."""
     return replace(tiny(), name="small", purpose="200 clips at 256 px, to train on", clips=200, seconds=(3.0, 6.0))
+
+
+def small_motions() -> DatasetRecipe:
+    """As `small`, with the source of motion as a factor and every eighth head kept still."""
+    return replace(
+        small(),
+        name="small_motions",
+        purpose="200 clips at 256 px, half of them moved by rules and half by the motion network",
+        motions=(MotionSource(BASELINE), MotionSource(DIFFUSION)),
+        frozen_poses=(False,) * 7 + (True,),
+    )
 
 
 def bench_512() -> DatasetRecipe:
@@ -100,7 +121,7 @@ def bench_512() -> DatasetRecipe:
 
 
 DATASET_RECIPES: Mapping[str, Callable[[], DatasetRecipe]] = MappingProxyType(
-    {"tiny": tiny, "small": small, "bench_512": bench_512}
+    {"tiny": tiny, "small": small, "small_motions": small_motions, "bench_512": bench_512}
 )
 
 

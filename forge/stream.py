@@ -33,6 +33,7 @@ from forge.motion.diffusion import frame_noise, guided, sample
 from forge.motion.features import NAMES
 from forge.motion.listening import AUDIO_FEATURES, LOOKAHEAD_SECONDS, MOTION_FPS, Listening
 from forge.motion.windows import MotionModel, obeyed, wished
+from forge.motion.wishes import Wish, arrived
 
 FloatArray = NDArray[np.float32]
 
@@ -68,7 +69,7 @@ class LiveMotion:
 
         Args:
             model: trained weights.
-            controls: wishes and the seed; the rate of blinks cannot be changed live.
+            controls: wishes and the seed.
             steps: of the sampler for each frame.
             guidance: strength by condition; none by default, it costs as much again for each.
         """
@@ -105,12 +106,11 @@ class LiveMotion:
         noise = frame_noise(self._controls.seed, self._next, horizon)[None]
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            network = self._model.network
             names = frozenset(self._guidance)
-            return guided(lambda gone: network(noisy, time, given.without(gone)), self._guidance, names)
+            return guided(lambda gone: self._model.clean(noisy, time, given.without(gone)), self._guidance, names)
 
         drawn = sample(denoise, noise, self._steps)[:, :1]
         self._past_motion = torch.cat([self._past_motion[:, 1:], drawn], dim=1)
         self._past_audio = torch.cat([self._past_audio[:, 1:], audio[:, :1]], dim=1)
-        plain = np.asarray(self._model.plain(drawn[0]).numpy(), np.float32)
-        return np.asarray(obeyed(plain, self._controls, live=True)[0])
+        plain = arrived(np.asarray(self._model.plain(drawn[0]).numpy(), np.float32), Wish.of(self._controls))
+        return np.asarray(obeyed(plain, self._controls, first=self._next)[0])

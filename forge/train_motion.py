@@ -31,8 +31,8 @@ from forge.motion.diffusion import mixed
 from forge.motion.features import FREE_NAMES, INDEX, NAMES
 from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence
-from forge.motion.speech import DEGREES_PER_GAZE
 from forge.motion.windows import MotionModel
+from forge.motion.wishes import EYE_LOOKS, Wish, departure
 from provenance.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -67,12 +67,14 @@ class MotionRecipe:
     speed_weight: float = 2.0
     """Of the error of changes from frame to frame, beside that of the motion itself."""
     lip_weight: float = 2.0
+    lid_weight: float = 3.0
+    """Blinks are rare and short."""
     device: str = "cpu"
 
 
 def motion_cpu() -> MotionRecipe:
     """Two cores and an hour or two."""
-    return MotionRecipe("motion_cpu", shape=DenoiserShape(width=192, layers=6))
+    return MotionRecipe("motion_cpu", shape=DenoiserShape(width=128, layers=6, heads=4), batch=24, learning_rate=8e-4)
 
 
 def motion_gpu() -> MotionRecipe:
@@ -112,10 +114,10 @@ class Batch:
 
 
 def scale_of(sequences: Sequence[MotionSequence], tracked_share: float) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature, both sources weighted as they are drawn."""
+    """Mean and deviation of each feature's departure from what is asked, both sources weighted as they are drawn."""
     moments = []
     for source, share in (("tracked", tracked_share), ("spoken", 1.0 - tracked_share)):
-        rows = [s.motion_TM for s in sequences if s.source == source]
+        rows = [departure(s.motion_TM, Wish.met_by(s.motion_TM, s.emotion)) for s in sequences if s.source == source]
         if rows:
             frames = np.concatenate(rows).astype(np.float64)
             moments.append((share, frames.mean(axis=0), np.square(frames).mean(axis=0)))
@@ -168,7 +170,9 @@ def _other_side(name: str) -> str:
 
 def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple[np.ndarray, ...]:
     """One window and its conditions as arrays, padded where the sequence ends."""
-    stop, motion = min(start + shape.window, sequence.length), sequence.motion_TM
+    stop = min(start + shape.window, sequence.length)
+    wish = Wish.met_by(sequence.motion_TM[start:stop], sequence.emotion)
+    motion = departure(sequence.motion_TM, wish)
     audio = np.zeros((sequence.length, AUDIO_FEATURES), np.float32) if sequence.audio_TA is None else sequence.audio_TA
 
     def padded(values: np.ndarray, first: int, last: int, length: int, *, at_end: bool) -> np.ndarray:
@@ -180,11 +184,7 @@ def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple
     before = (max(0, start - shape.context), start)
     # the first frames of a clip have a shorter past; what is missing is zero, as it is when a clip is drawn
     past_known = (np.arange(shape.context) >= shape.context - start).astype(np.float32)
-    now = motion[start:stop]
-    gaze = now[:, [INDEX["gaze_yaw"], INDEX["gaze_pitch"]]] + now[:, :2] / DEGREES_PER_GAZE
-    emotion = np.zeros(len(EMOTIONS), np.float32)
-    for name, strength in (sequence.emotion or {}).items():
-        emotion[list(EMOTIONS).index(name)] = strength
+    gaze, log_scale, emotion = wish.features()
     return (
         padded(motion, start, stop, shape.window, at_end=True),
         np.arange(shape.window) < stop - start,
@@ -193,8 +193,8 @@ def _window(sequence: MotionSequence, start: int, shape: DenoiserShape) -> tuple
         padded(audio, start, stop, shape.window, at_end=True),
         padded(audio, *before, shape.context, at_end=False) * past_known[:, None],
         np.full(shape.window, sequence.audio_TA is not None),
-        np.median(gaze, axis=0).astype(np.float32),
-        np.asarray(now[:, INDEX["log_scale"]].mean(), np.float32),
+        gaze,
+        np.asarray(log_scale),
         emotion,
         np.asarray(sequence.emotion is not None),
         np.asarray(sequence.source == "tracked", np.float32),
@@ -219,10 +219,11 @@ def in_a_mirror(row: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
 
 
 def feature_weights(recipe: MotionRecipe) -> Tensor:
-    """(M,) weight of each feature's error: lips count more, dimensions without a meaning not at all."""
+    """(M,) weight of each feature's error: lips and lids count more, what is not drawn not at all."""
     weight = torch.ones(len(NAMES))
     weight[[i for name, i in INDEX.items() if name.startswith(("jaw", "mouth"))]] = recipe.lip_weight
-    weight[[INDEX[name] for name in FREE_NAMES]] = 0.0
+    weight[[i for name, i in INDEX.items() if name.startswith("eyeBlink")]] = recipe.lid_weight
+    weight[[INDEX[name] for name in FREE_NAMES] + EYE_LOOKS] = 0.0
     return weight / weight.mean()
 
 

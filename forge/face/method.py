@@ -37,7 +37,7 @@ from forge.face.student_engine import Engine, TorchEngine
 from forge.face.student_files import WEIGHTS_PATH, load_student
 from forge.face.student_motion import motion_between
 from forge.face.student_prior import FirstGuess, Follow, Prior
-from forge.methods import Box, Shot, Take, mesh_fingerprint
+from forge.methods import Box, Shot, Sitter, Take, mesh_fingerprint
 from forge.motion.features import Motion
 from forge.portrait import ForgeError, Portrait, sha256_of
 from media.clip import Waveform
@@ -186,29 +186,40 @@ class VasaMaker:
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Fit the face to the portrait and draw it in motion."""
-        from forge.motion.speech import motion_from_speech
+        face = self._fitted(portrait, shot.size)
+        motion = shot.motion.speak(speech, shot.fps, shot.controls)
+        return Take(motion, face.render(motion), lambda: face.face_masks(motion))
 
+    def sit(self, portrait: Portrait, size: int) -> Sitter:
+        """Fit the face to the portrait, to be drawn frame by frame."""
+        face = self._fitted(portrait, size)
+        return face if isinstance(face, StudentFace) else _OneByOne(face)
+
+    def _fitted(self, portrait: Portrait, size: int) -> StudentFace | ModelFace:
         faces = self._finder.find(portrait.image)
         if not faces:
             raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
         try:
-            motion = motion_from_speech(speech, shot.fps, shot.controls)
-        except ValueError as error:
-            raise ForgeError(f"this speech cannot be spoken: {error}") from error
-        try:
-            face = self._fitted(portrait.image, shot.size, faces[0])
+            if self._model is not None:
+                return ModelFace.fit(portrait.image, size, face=faces[0], model=self._model)
+            return StudentFace.fit(portrait.image, size, face=faces[0], engine=self._engine)
         except (ForgeError, ValueError) as error:
             raise ForgeError(f"{portrait.path}: {error}") from error
-        return Take(motion, face.render(motion), lambda: face.face_masks(motion))
-
-    def _fitted(self, image: UInt8Array, size: int, found: FaceObservation) -> StudentFace | ModelFace:
-        if self._model is not None:
-            return ModelFace.fit(image, size, face=found, model=self._model)
-        return StudentFace.fit(image, size, face=found, engine=self._engine)
 
     def close(self) -> None:
         """Free the face networks."""
         self._finder.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _OneByOne:
+    """The full model, asked for single frames."""
+
+    face: ModelFace
+
+    def draw(self, values: NDArray[np.float64]) -> UInt8Array:
+        """One frame of (70,) motion features."""
+        return next(iter(self.face.render(Motion(values[None].astype(np.float32), Fraction(25)))))
 
 
 def vasa_fingerprint(weights: Path = WEIGHTS_PATH) -> str:

@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from types import MappingProxyType
 
+BASELINE, DIFFUSION = "baseline", "diffusion"
+DEFAULT_MOTION = BASELINE
+"""The source of motion (`motion.sources`) when nobody says; here, because a command's help loads nothing heavy."""
+
 NEUTRAL = "neutral"
 
 _SIDES = ("Left", "Right")
@@ -83,7 +87,7 @@ class Controls:
     emotion_strength: float = 0.0
     """0 nothing, 1 the full expression."""
     head_motion: float = 1.0
-    """Scale of head sway; 0 keeps the head exactly as in the picture."""
+    """Scale of head sway; 0 keeps the head exactly as in the picture (`frozen_pose`)."""
     blink_rate: float = 1.0
     """Scale of the number of blinks; 0 none."""
     lip_gain: float = 1.0
@@ -110,6 +114,7 @@ class Controls:
         distance: float = 1.0,
         emotion: str | None = None,
         head_motion: float = 1.0,
+        frozen_pose: bool = False,
         blink_rate: float = 1.0,
         lip_gain: float = 1.0,
         seed: int = 0,
@@ -121,6 +126,7 @@ class Controls:
             distance: 1 = as in the picture.
             emotion: "name" (strength 0.6) or "name:strength".
             head_motion: scale of head sway.
+            frozen_pose: keep the head exactly as in the picture; a head motion must not be asked for beside it.
             blink_rate: scale of the number of blinks.
             lip_gain: scale of mouth opening.
             seed: natural number.
@@ -130,7 +136,15 @@ class Controls:
         """
         yaw, pitch = parse_gaze(gaze) if gaze is not None else (0.0, 0.0)
         name, strength = parse_emotion(emotion) if emotion is not None else (NEUTRAL, 0.0)
+        if frozen_pose and head_motion not in (0.0, 1.0):
+            raise ValueError(f"a frozen pose has no head motion: leave one of the two out, got {head_motion:g}")
+        head_motion = 0.0 if frozen_pose else head_motion
         return cls(yaw, pitch, distance, name, strength, head_motion, blink_rate, lip_gain, seed)
+
+    @property
+    def frozen_pose(self) -> bool:
+        """Whether the head stays exactly as in the picture, but for the distance: eyes, lids and mouth live on."""
+        return self.head_motion == 0.0
 
     def to_json(self) -> dict[str, float | int | str]:
         """Field names and values, ready for a Record."""

@@ -6,6 +6,9 @@
 Axes: B batch, T frames of the window, P frames of context before it, M motion features, A audio features a frame,
 W width, H heads.
 
+The answer is mostly given away: cos(t) of the noisy motion, which is the best linear guess at little noise, and a
+linear reading of what is heard around each frame (`hint`), which is the best at much. The transformer adds the rest.
+
 One token a frame, context and window in one sequence; a token carries the frame's motion (noisy, or known in the
 context) and its sound. Time, gaze, distance, emotion and manner of speaking steer every layer through adaptive
 normalisation (adaLN-Zero, arXiv 2212.09748), whose modulation is shared between layers up to a table, which keeps the
@@ -15,18 +18,22 @@ weights small. What a condition lacks is filled with a learned "none".
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
+from math import log, pi
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forge.motion.controls import EMOTIONS
-from forge.motion.features import NAMES
+from forge.motion.features import FREE_NAMES, NAMES
 from forge.motion.listening import AUDIO_FEATURES
 
 CONTEXT_FRAMES = 10
 WINDOW_FRAMES = 50
+CARRIED = 4
+"""Known frames that a window is carried on from."""
+HINT_REACH = 3
+"""Frames to each side that the linear reading of the sound looks."""
 CONDITIONS: tuple[str, ...] = ("audio", "past", "gaze", "distance", "emotion", "manner")
 """What can be taken away, for guidance and in training. `past` is X_pre and A_pre together, as in the paper."""
 
@@ -171,6 +178,7 @@ class MotionDenoiser(nn.Module):
     """Noisy motion, time and conditions to clean motion."""
 
     turns_N2K: Tensor
+    drawn_M: Tensor
 
     def __init__(self, shape: DenoiserShape) -> None:
         super().__init__()
@@ -193,10 +201,20 @@ class MotionDenoiser(nn.Module):
         self.layers = nn.ModuleList([Layer(width, shape.heads) for _ in range(shape.layers)])
         self.last = nn.LayerNorm(width)
         self.to_motion = nn.Linear(width, features)
+        self.hint = nn.Conv1d(AUDIO_FEATURES, features, 2 * HINT_REACH + 1, padding=HINT_REACH)
+        # from the last known frames straight on: where a window begins is hardly a matter of taste
+        self.carry_TKM = nn.Parameter(torch.zeros(shape.window, CARRIED, features))
+        self.register_buffer(
+            "drawn_M",
+            torch.tensor([float(n not in FREE_NAMES and not n.startswith("eyeLook")) for n in NAMES]),
+            persistent=False,
+        )
         nn.init.zeros_(self.steer.weight)
         nn.init.zeros_(self.steer.bias)
         nn.init.zeros_(self.to_motion.weight)
         nn.init.zeros_(self.to_motion.bias)
+        nn.init.zeros_(self.hint.weight)
+        nn.init.zeros_(self.hint.bias if self.hint.bias is not None else torch.zeros(1))
         for layer in self.layers:
             assert isinstance(layer, Layer)
             # a small open gate: with zero everywhere the first steps would train the table alone
@@ -226,7 +244,20 @@ class MotionDenoiser(nn.Module):
         turns = self.turns_N2K[: self.shape.context + frames]
         for layer in self.layers:
             x_BNW = layer(x_BNW, steer_B6W, turns)
-        return self.to_motion(self.last(x_BNW[:, self.shape.context :]))  # type: ignore[no-any-return]
+        rest_BTM = self.to_motion(self.last(x_BNW[:, self.shape.context :])) + self._hint(given)
+        past_BKM = given.past_motion_BPM[:, -CARRIED:] * given.has_past_B.view(-1, 1, 1)
+        rest_BTM = rest_BTM + torch.einsum("bkm,tkm->btm", past_BKM, self.carry_TKM[:frames, -past_BKM.shape[1] :])
+        angle_B11 = (time_B * (pi / 2)).view(-1, 1, 1)
+        answer_BTM: Tensor = angle_B11.cos() * noisy_BTM + angle_B11.sin() * rest_BTM
+        return answer_BTM * self.drawn_M
+
+    def _hint(self, given: Conditions) -> Tensor:
+        """(B, T, M) linear reading of the sound three frames around; nothing where it is unknown."""
+        past_BP = given.has_past_B[:, None].expand(-1, self.shape.context)
+        known_BN = torch.cat([past_BP & given.heard_BT[:, :1], given.heard_BT], dim=1)
+        audio_BNA = torch.cat([given.past_audio_BPA, given.audio_BTA], dim=1) * known_BN[:, :, None]
+        hint_BMN = self.hint(audio_BNA.transpose(1, 2))
+        return hint_BMN.transpose(1, 2)[:, self.shape.context :] * given.heard_BT[:, :, None]  # type: ignore[no-any-return]
 
     def _sound(self, given: Conditions) -> Tensor:
         """(B, P + T, W) what is heard at each frame; "none" where nothing is known."""

@@ -28,8 +28,8 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 NOISE_BLOCK = 64
 LAST_TIME = 0.995
 """Sampling begins here: at 1 nothing of the prediction's error could be corrected, as eps is all there is."""
-DEFAULT_GUIDANCE: Mapping[str, float] = {"audio": 0.5, "gaze": 1.0}
-"""l_A and l_g of VASA-1."""
+DEFAULT_GUIDANCE: Mapping[str, float] = {"audio": 0.5}
+"""l_A of VASA-1. Its l_g = 1.0 is not needed: gaze is obeyed by construction (`wishes`)."""
 
 
 def mixed(clean_BTM: Tensor, noise_BTM: Tensor, time_B: Tensor) -> Tensor:

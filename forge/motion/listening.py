@@ -9,7 +9,7 @@
 
 Axes: N samples, T video frames, H hearing frames (100 a second), A = 220 audio features, B = 80 bands.
 
-Row n tells of the 40 ms from n / 25 s on: the live listener's score of each of 15 visemes in four hearing frames, then
+Row n tells of the 40 ms from n / 25 s on: the live listener's chance of each of 15 visemes in four hearing frames, then
 20 coarse log-mel bands of these four and of the next four. It is complete when the sound has reached (n + 2) / 25 s and
 7.5 ms, which is the whole lookahead of live speech. Whole or in pieces, the same sound gives the same rows.
 """
@@ -84,11 +84,13 @@ class Listening:
 
 
 def row_of(logits_HV: FloatArray, bands_HB: FloatArray) -> FloatArray:
-    """(220,) of four hearing frames' viseme scores and of eight hearing frames' bands."""
-    scores = logits_HV - logits_HV.max(axis=1, keepdims=True)
-    scores = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    """(220,) of four hearing frames' viseme chances and of eight hearing frames' bands."""
+    odds = np.exp(logits_HV - logits_HV.max(axis=1, keepdims=True))
+    # chances, not their logarithms: a mouth is nearly linear in them (correlation of a ridge regression with the
+    # pucker of unheard voices .93 against .82)
+    chance = odds / odds.sum(axis=1, keepdims=True)
     coarse = bands_HB.reshape(2 * HEARINGS, COARSE, BANDS // COARSE).mean(axis=2)
-    return np.concatenate([1.0 + np.maximum(scores, -8.0).ravel() / 4.0, coarse.ravel()]).astype(np.float32)
+    return np.concatenate([chance.ravel(), coarse.ravel()]).astype(np.float32)
 
 
 def heard_frames(speech: Waveform, length: int, listener: Listener | None = None) -> FloatArray:

@@ -31,11 +31,12 @@ from forge.face.student_motion import motion_between
 from forge.motion.controls import EMOTIONS, LIP_PARTING, NEUTRAL, Controls
 from forge.motion.features import BLENDSHAPE_NAMES, INDEX, NAMES, POSE
 from forge.motion.hearing import HEARING_HZ, RATE_HZ, hear, one_channel
-from forge.motion.listening import AUDIO_FEATURES, MOTION_FPS, heard_frames
-from forge.motion.rooms import degraded
+from forge.motion.listener import viseme_chances
+from forge.motion.listening import AUDIO_FEATURES, HEARINGS, MOTION_FPS, heard_frames
+from forge.motion.pronunciation import read_wav
+from forge.motion.rooms import colour, degraded
 from forge.motion.speech import motion_of_visemes
-from forge.motion.spoken_corpus import read_wav
-from forge.motion.visemes import VISEMES
+from forge.motion.visemes import MOUTH_NAMES, VISEMES, mouth_from_visemes
 from media.clip import MediaError, Waveform, frames_for
 from media.faces import FaceFinder, FaceTrack, load_tracks, track_faces
 from media.video import probe, read_waveform, stream_frames
@@ -185,6 +186,8 @@ def tracked_sequence(
         return []
     first = int(found[0].frame_indices[0])
     sound = samples_of(read_waveform(video))[int(first / MOTION_FPS * RATE_HZ) :] if probe(video).has_sound else None
+    if sound is not None and not sound_belongs(motion, sound):
+        sound = None
     random = np.random.default_rng(_number(video.stem))
     made = []
     for take in range(takes):
@@ -197,6 +200,34 @@ def tracked_sequence(
             audio = heard_frames(Waveform(heard[:, None], RATE_HZ), len(moved))
         made.append(MotionSequence(video.stem, "tracked", speaker, "unknown", license, moved, audio, {}))
     return made
+
+
+LEAD_FRAMES, LAG_FRAMES, LEAST_AGREEMENT = 4, 2, 0.3
+"""Video frames by which lips may come before or after the sound (they lead by one or two); the correlation of seen and
+heard mouth that is believed."""
+
+
+def sound_belongs(motion_TM: FloatArray, sound: FloatArray) -> bool:
+    """Whether this sound (N,) at 16 kHz moves these lips: the mouth that the baseline hears is like the one seen.
+
+    Videos from the net are dubbed, far out of sync, silent or have music for sound (27 of 41 measured ones): a network
+    that learned from them as they are would learn to mumble.
+    """
+    if len(sound) < RATE_HZ:
+        return False
+    chance = viseme_chances(hear(Waveform(sound[:, None], RATE_HZ)))
+    effort = np.ones(len(chance))
+    mouth = mouth_from_visemes(chance, effort, 0.0 * effort, HEARING_HZ).coefficients[:, MOUTH_NAMES.index("jawOpen")]
+    said = mouth[HEARINGS // 2 :: HEARINGS].astype(np.float64)
+    seen = motion_TM[:, [INDEX["jawOpen"], INDEX["mouthLowerDownLeft"], INDEX["mouthLowerDownRight"]]].sum(axis=1)
+    length = min(len(said), len(seen))
+    if length < 2 * SHORTEST_FRAMES:
+        return False
+    for shift in range(-LEAD_FRAMES, LAG_FRAMES + 1):
+        a, b = said[max(0, -shift) : length - max(0, shift)], seen[max(0, shift) : length + min(0, shift)]
+        if min(a.std(), b.std()) > 1e-3 and np.corrcoef(a, b)[0, 1] >= LEAST_AGREEMENT:
+            return True
+    return False
 
 
 def samples_of(sound: Waveform) -> FloatArray:
@@ -219,7 +250,10 @@ def _number(name: str) -> int:
 
 
 def wishes_of(name: str) -> Controls:
-    """Random wishes that belong to a name: gaze, emotion, liveliness; a third of the emotions are none."""
+    """Random wishes that belong to a name: gaze, distance, emotion, liveliness; a third of the emotions are none.
+
+    How far the lips part is not wished: it is no condition of the network, but a gain on what it draws.
+    """
     random = np.random.default_rng(_number(name))
     gaze = random.normal(0.0, (8.0, 4.0)) if random.random() < 0.6 else np.zeros(2)
     emotion = str(random.choice([*EMOTIONS])) if random.random() < 0.67 else NEUTRAL
@@ -229,9 +263,8 @@ def wishes_of(name: str) -> Controls:
         distance=float(np.clip(np.exp(random.normal(0.0, 0.15)), 0.55, 1.8)) if random.random() < 0.4 else 1.0,
         emotion=emotion,
         emotion_strength=0.0 if emotion == NEUTRAL else float(random.uniform(0.2, 1.0)),
-        head_motion=float(np.clip(np.exp(random.normal(0.0, 0.3)), 0.4, 2.0)),
-        blink_rate=float(np.clip(np.exp(random.normal(0.0, 0.35)), 0.4, 2.2)),
-        lip_gain=float(np.clip(random.normal(1.0, 0.12), 0.7, 1.35)),
+        head_motion=float(np.clip(np.exp(random.normal(0.0, 0.2)), 0.6, 1.6)),
+        blink_rate=float(np.clip(np.exp(random.normal(0.0, 0.2)), 0.6, 1.6)),
         seed=int(random.integers(2**31)),
     )
 
@@ -248,25 +281,50 @@ def spoken_sequence(
         take: 0 is heard clean, others through rooms and noise.
         other: another utterance, for babble.
     """
-    file, visemes = str(line["file"]), line["visemes"]
-    assert isinstance(visemes, list)
+    file = str(line["file"])
     sound = read_wav(folder / file)
+    noisy = sound
+    if take:
+        babble = samples_of(read_wav(other or folder / file))
+        random = np.random.default_rng(_number(f"{file} {take} room"))
+        noisy = Waveform(degraded(samples_of(sound), lambda: babble, random)[:, None], RATE_HZ)
+    wishes = wishes_of(f"{file} {take}" if take else file)
+    return sequence_of(line, sound, wishes, str(line.get("license", license)), noisy=noisy)
+
+
+def sequence_of(
+    line: Mapping[str, object], sound: Waveform, wishes: Controls, license: str, *, noisy: Waveform | None = None
+) -> MotionSequence:
+    """Timed visemes put into motion.
+
+    Args:
+        line: file, voice, language and visemes, as in `phones.jsonl`.
+        sound: at 16 kHz; its accents and phrases move the head.
+        wishes: what the face is asked to do.
+        license: of the sound.
+        noisy: what the network hears instead.
+    """
+    visemes = line["visemes"]
+    assert isinstance(visemes, list)
     heard = hear(sound)
     chance = np.zeros((heard.bands.shape[0], len(VISEMES)), np.float32)
     centres = (np.arange(len(chance)) + 0.5) / HEARING_HZ
     row = np.clip(np.searchsorted([start for start, _ in visemes], centres, side="right") - 1, 0, None)
     chance[np.arange(len(chance)), [VISEMES.index(visemes[r][1]) for r in row]] = 1.0
     length = frames_for(sound.duration_seconds, MOTION_FPS)
-    wishes = wishes_of(f"{file} {take}" if take else file)
     motion = motion_of_visemes(heard, chance, length, MOTION_FPS, wishes)
     emotion = {wishes.emotion: wishes.emotion_strength} if wishes.emotion != NEUTRAL else {}
-    name, voice, language = Path(file).stem, str(line["voice"]), str(line["language"])
-    if take:
-        babble = samples_of(read_wav(other or folder / file))
-        random = np.random.default_rng(_number(f"{file} {take} room"))
-        sound = Waveform(degraded(samples_of(sound), lambda: babble, random)[:, None], RATE_HZ)
-    license = str(line.get("license", license))
-    return MotionSequence(name, "spoken", voice, language, license, motion.values, heard_frames(sound, length), emotion)
+    audio = heard_frames(noisy or sound, length)
+    return MotionSequence(
+        Path(str(line["file"])).stem,
+        "spoken",
+        str(line["voice"]),
+        str(line["language"]),
+        license,
+        motion.values,
+        audio,
+        emotion,
+    )
 
 
 def tracked_in(
@@ -310,6 +368,26 @@ def spoken_in(corpus: Path, out: Path, license: str, *, takes: int) -> Iterator[
                 yield name, spoken_sequence(line, corpus, license, take=take, other=other)
 
 
+QUIET_SECONDS = 8
+
+
+def quiet_in(count: int, out: Path) -> Iterator[tuple[str, MotionSequence]]:
+    """Nobody speaks: silence, hiss and hum of eight seconds, and a face that lives without a word."""
+    for place in range(count):
+        name = f"spoken_quiet_{place:04d}"
+        if (out / f"{name}.npz").exists():
+            continue
+        random = np.random.default_rng(_number(name))
+        length = QUIET_SECONDS * RATE_HZ
+        sound = np.zeros(length)
+        if place % 3:
+            sound = np.fft.irfft(np.fft.rfft(random.standard_normal(length)) * colour(length, random), length)
+            sound *= 10 ** (random.uniform(-65, -25) / 20) / (sound.std() + 1e-12)
+        waveform = Waveform(sound.astype(np.float32)[:, None], RATE_HZ)
+        line = {"file": name, "voice": f"quiet-{place % 20}", "language": "none", "visemes": [(0.0, "silence")]}
+        yield name, sequence_of(line, waveform, wishes_of(name), "noise, generated here")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m forge.motion.sequences", description=__doc__)
@@ -321,6 +399,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", help="of a clips table: only this one, as train")
     parser.add_argument("--tracked-takes", type=int, default=4)
     parser.add_argument("--spoken-takes", type=int, default=2)
+    parser.add_argument("--quiet", type=int, default=120, help="sequences of eight seconds in which nobody speaks")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -336,6 +415,9 @@ def main(arguments: list[str] | None = None) -> None:
         for name, spoken in spoken_in(corpus, args.out, args.spoken_license, takes=args.spoken_takes):
             spoken.save(args.out / f"{name}.npz")
             made += 1
+    for name, quiet in quiet_in(args.quiet, args.out):
+        quiet.save(args.out / f"{name}.npz")
+        made += 1
     log.info("%d sequences made, %d clips without a face to follow", made, left)
 
 

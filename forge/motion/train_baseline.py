@@ -264,7 +264,9 @@ def _spans(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m forge.motion.train_baseline", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder written by forge.motion.spoken_corpus")
+    parser.add_argument(
+        "--data", type=Path, required=True, action="append", help="folder written by forge.motion.spoken_corpus"
+    )
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="listener.safetensors to write; a .json goes beside it"
     )
@@ -274,13 +276,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--hearings", type=int, default=Recipe.hearings, help="degraded copies of each utterance")
+    parser.add_argument(
+        "--recorded-hearings", type=int, default=Recipe.recorded_hearings, help="the same of recordings of people"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--live", action="store_true", help="the listener for speech that is still being spoken")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    recipe = Recipe(steps=args.steps, hearings=args.hearings, learning_rate=args.rate, seed=args.seed, live=args.live)
-    corpus = read_corpus(args.data)
+    recipe = Recipe(
+        steps=args.steps,
+        hearings=args.hearings,
+        recorded_hearings=args.recorded_hearings,
+        learning_rate=args.rate,
+        seed=args.seed,
+        live=args.live,
+    )
+    corpus = [utterance for folder in args.data for utterance in read_corpus(folder)]
     taught = lessons([u for i, u in enumerate(corpus) if i % 10], recipe)
     taught += wordless(len(taught) // 15, recipe.seed, live=args.live)
     log.info("%d utterances, %d lessons", len(corpus), len(taught))

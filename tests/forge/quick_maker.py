@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from forge.methods import Box, Method, Shot, Take
-from forge.motion.features import Motion
+from forge.motion.features import INDEX, Motion
 from forge.portrait import ForgeError, Portrait
 from media.clip import Clip, Waveform, frames_for
 from media.video import write_clip
@@ -56,8 +56,25 @@ class QuickMaker:
 
         return Take(motion, frames(), masks)
 
+    def sit(self, portrait: Portrait, size: int) -> QuickSitter:
+        if self.find_face(portrait.image) is None:
+            raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
+        return QuickSitter(cv2.resize(portrait.image, (size, size)))
+
     def close(self) -> None:
         pass
+
+
+class QuickSitter:
+    """Shows the jaw of each frame as the brightness of a corner."""
+
+    def __init__(self, still: np.ndarray) -> None:
+        self.still = still
+
+    def draw(self, values: np.ndarray) -> np.ndarray:
+        picture = self.still.copy()
+        picture[:16, :16] = int(255 * np.clip(values[INDEX["jawOpen"]], 0, 1))
+        return picture
 
 
 class SlowMaker(QuickMaker):

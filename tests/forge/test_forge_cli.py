@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from quick_maker import BREAKING, QUICK, material, picture, tone, write_wav
+from tiny_motion import tiny_weights
 from typer.testing import CliRunner
 
 from forge.cli import app
@@ -118,6 +119,12 @@ def test_strange_names_are_pure_json_on_stdout_and_one_line_of_text_on_stderr(
         (["--nonexistent", "--distance", "nan"], "distance"),
         (["--nonexistent", "--seed", "-1"], "seed"),
         (["--nonexistent", "--method", "magic"], "method"),
+        (["--nonexistent", "--motion", "magic"], "motion must be baseline, diffusion"),
+        (["--nonexistent", "--motion", "gone.safetensors"], "gone.safetensors: no such file"),
+        (["--nonexistent", "--motion", "baseline", "--steps", "5"], "steer a network"),
+        (["--nonexistent", "--motion", "baseline", "--guidance", "none"], "steer a network"),
+        (["--nonexistent", "--motion", "diffusion", "--guidance", "gaze"], "guidance must be"),
+        (["--nonexistent", "--frozen-pose", "--head-motion", "0.5"], "a frozen pose has no head motion"),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_exit_1(inputs: tuple[Path, Path, Path], words: list[str], reason: str) -> None:
@@ -127,6 +134,23 @@ def test_a_wrong_wish_is_one_line_and_exit_1(inputs: tuple[Path, Path, Path], wo
     assert code == 1 and lines == []
     assert talk.startswith("error: ") and talk.count("\n") == 1 and reason in talk
     assert not out.exists()
+
+
+def test_motion_steps_and_guidance_reach_the_credential(inputs: tuple[Path, Path, Path]) -> None:
+    portrait, speech, out = inputs
+    weights = tiny_weights(out.with_name("mine.safetensors"))
+    words = ["--nonexistent", "--method", "quick", "--size", 256, "--frozen-pose"]
+    words += ["--motion", weights, "--steps", 7, "--guidance", "audio=0.2, gaze=3"]
+    code, (facts,), _ = run("animate", portrait, speech, "-o", out, *words)
+    assert code == 0 and facts["motion"] == "mine.safetensors"
+    record = read_credential(out).record
+    assert record is not None and record.controls["head_motion"] == 0.0
+    assert record.controls["motion_steps"] == 7 and record.controls["motion_guidance"] == {"audio": 0.2, "gaze": 3.0}
+
+
+def test_a_number_of_steps_that_is_not_offered_is_wrong_usage(inputs: tuple[Path, Path, Path]) -> None:
+    portrait, speech, out = inputs
+    assert run("animate", portrait, speech, "-o", out, "--nonexistent", "--steps", "0")[0] == 2
 
 
 def test_a_size_that_is_not_offered_is_wrong_usage(inputs: tuple[Path, Path, Path]) -> None:
@@ -195,7 +219,7 @@ def test_a_dataset_that_cannot_begin_leaves_no_folder(tmp_path: Path, change: di
 
 def test_recipes_are_listed_as_json_lines() -> None:
     code, lines, _ = run("recipes")
-    assert code == 0 and [line["name"] for line in lines] == ["tiny", "small", "bench_512"]
+    assert code == 0 and [line["name"] for line in lines] == ["tiny", "small", "small_motions", "bench_512"]
 
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(

@@ -3,15 +3,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_motion import tiny_weights
 
 from forge.framing import Square, cut_to_detail, square_around
 from forge.material import Material, Role, Window
+from forge.motion.controls import BASELINE
+from forge.motion.sources import MotionSource
 from forge.plan import Plan, assign_splits, balanced, connected, draw_pair, quotas
 from forge.portrait import ForgeError
-from forge.recipes import DATASET_RECIPES, DatasetRecipe, recipe_named, small, tiny
+from forge.recipes import DATASET_RECIPES, DatasetRecipe, bench_512, recipe_named, small, small_motions, tiny
 from media.catalog import Label
 
 SHARES = (("train", 0.7), ("val", 0.15), ("test", 0.15))
@@ -70,6 +74,48 @@ def test_ids_are_different_and_depend_on_seed_and_material_alone() -> None:
     assert len({clip.id for clip in first}) == 48
     # of a real clip only the design depends on the seed, and that is enough to tell two files apart
     assert not {clip.id for clip in first} & {clip.id for clip in other}
+
+
+def test_ids_are_what_they_were_before_motion_was_a_factor() -> None:
+    first = [clip.id for clip in plan_of(MANY).clips(3)]
+    assert first == ["55e55e99b4df2c5f", "855f2015464a36fe", "5c4ce16435cd2de2"]
+    assert [clip.id for clip in plan_of(MANY, 3, bench_512()).clips(1)] == ["1d0b334733e81bef"]
+
+
+def test_another_source_of_motion_is_another_clip_with_the_same_design(tmp_path: Path) -> None:
+    weights = MotionSource(str(tiny_weights(tmp_path / "w.safetensors")))
+    mixed = replace(tiny(), motions=(MotionSource(BASELINE), weights), frozen_poses=(False, False, False, True))
+    before, after = ([c for c in plan_of(MANY, recipe=r).clips(80) if c.controls] for r in (tiny(), mixed))
+    moved = [clip.motion for clip in after]
+    assert Counter(moved) == {MotionSource(BASELINE): 20, weights: 20}
+    assert sum(clip.controls.frozen_pose for clip in after if clip.controls) == 10
+    for old, new in zip(before, after, strict=True):
+        same = new.motion == MotionSource(BASELINE) and new.controls == old.controls
+        assert (old.id == new.id) is same
+        assert (old.speech, old.face, old.frames, old.crf) == (new.speech, new.face, new.frames, new.crf)
+    real_ids = [[c.id for c in plan_of(MANY, recipe=r).clips(20) if not c.controls] for r in (tiny(), mixed)]
+    assert real_ids[0] == real_ids[1]
+
+
+def test_the_weights_and_not_their_name_make_a_clip_another_one(tmp_path: Path) -> None:
+    one, same, other = (tmp_path / name / "w.safetensors" for name in "abc")
+    tiny_weights(one)
+    tiny_weights(other, seed=1)
+    same.parent.mkdir()
+    same.write_bytes(one.read_bytes())
+    ids = []
+    for path in (one, same, other):
+        source = MotionSource(str(path))
+        clip = plan_of(MANY, recipe=replace(tiny(), motions=(source,))).clip(0)
+        assert clip is not None
+        ids.append(clip.id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_recipes_of_before_keep_their_motion_whatever_the_default_is() -> None:
+    for make in (tiny, small, bench_512):
+        assert make().motions == (MotionSource(BASELINE),) and make().to_json()["motions"] == ["baseline"]
+    assert small_motions().to_json()["motions"] == ["baseline", "diffusion"]
 
 
 def test_no_person_source_or_speech_is_in_two_splits() -> None:
@@ -198,12 +244,13 @@ def test_recipes_are_found_by_name_and_say_what_they_are() -> None:
     for name in DATASET_RECIPES:
         assert recipe_named(name).name == name
         assert recipe_named(name).to_json()["fps"] == "25/1"
-    with pytest.raises(ValueError, match="tiny, small, bench_512"):
+    with pytest.raises(ValueError, match="tiny, small, small_motions, bench_512"):
         recipe_named("huge")
 
 
 def test_a_recipe_that_cannot_be_filmed_is_refused() -> None:
-    for nonsense in ({"size": 300}, {"clips": 0}, {"seconds": (3.0, 1.0)}, {"crf_ladder": (99,)}, {"emotions": ()}):
+    for nonsense in ({"size": 300}, {"clips": 0}, {"seconds": (3.0, 1.0)}, {"crf_ladder": (99,)}, {"emotions": ()},
+                     {"motions": ()}, {"frozen_poses": ()}):  # fmt: skip
         with pytest.raises(ValueError):
             replace(tiny(), **nonsense)  # type: ignore[arg-type]
 

@@ -74,5 +74,12 @@ def test_every_emotion_moves_features_that_exist_and_moves_them_within_bounds() 
     assert len(set(faces)) == len(EMOTIONS) == 8
 
 
+def test_a_frozen_pose_is_a_head_without_motion_and_excludes_asking_for_one() -> None:
+    assert Controls.parse(frozen_pose=True).head_motion == 0.0 and Controls.parse(frozen_pose=True).frozen_pose
+    assert Controls.parse(head_motion=0.0).frozen_pose and not Controls().frozen_pose
+    with pytest.raises(ValueError, match="a frozen pose has no head motion"):
+        Controls.parse(frozen_pose=True, head_motion=0.5)
+
+
 def test_controls_are_recorded_field_by_field() -> None:
     assert set(Controls().to_json()) == {field.name for field in fields(Controls)}

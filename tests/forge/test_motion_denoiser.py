@@ -3,7 +3,7 @@ import torch
 
 from forge.motion.controls import EMOTIONS
 from forge.motion.denoiser import CONDITIONS, Conditions, DenoiserShape, MotionDenoiser
-from forge.motion.features import NAMES
+from forge.motion.features import FREE_NAMES, NAMES
 from forge.motion.listening import AUDIO_FEATURES
 
 SHAPE = DenoiserShape(width=32, layers=2, heads=2, context=4, window=8)
@@ -39,9 +39,17 @@ def network() -> MotionDenoiser:
     return network
 
 
-def test_a_fresh_network_predicts_the_mean_motion():
-    answer = MotionDenoiser(SHAPE)(torch.randn((2, 8, len(NAMES))), torch.rand(2), conditions())
-    assert answer.shape == (2, 8, len(NAMES)) and float(answer.abs().max()) == 0.0
+def test_a_fresh_network_trusts_what_it_sees_as_far_as_there_is_little_noise():
+    noisy = torch.randn((2, 8, len(NAMES)))
+    answer = MotionDenoiser(SHAPE)(noisy, torch.tensor([0.0, 1.0]), conditions())
+    named = [i for i, name in enumerate(NAMES) if name not in FREE_NAMES and not name.startswith("eyeLook")]
+    assert torch.allclose(answer[0, :, named], noisy[0, :, named])
+    assert float(answer[1].abs().max()) < 1e-5
+
+
+def test_dimensions_without_a_meaning_stay_at_rest(network):
+    answer = network(torch.randn((2, 8, len(NAMES))), torch.rand(2), conditions())
+    assert not answer[:, :, [i for i, name in enumerate(NAMES) if name in FREE_NAMES]].any()
 
 
 @pytest.mark.parametrize("name", CONDITIONS)

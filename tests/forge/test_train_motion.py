@@ -12,7 +12,7 @@ from forge.motion.diffusion import frame_noise
 from forge.motion.features import INDEX, NAMES
 from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence, at_tempo, relaxed, smoothed, wishes_of
-from forge.motion.windows import MotionModel, draw_windows, motion_by_diffusion
+from forge.motion.windows import MotionModel, draw_windows, motion_by_diffusion, obeyed
 from forge.train_motion import (
     Trainer,
     _window,
@@ -176,7 +176,27 @@ def test_the_scale_weighs_both_sources_as_they_are_drawn():
     one = np.ones((800, len(NAMES)), np.float32)
     loud = replace(talk(0, "b"), source="tracked", motion_TM=one, audio_TA=None)
     mean, _ = scale_of([quiet, loud], tracked_share=0.25)
-    assert torch.allclose(mean, torch.full((len(NAMES),), 0.25))
+    assert mean[INDEX["jawOpen"]] == 0.25 and mean[INDEX["yaw"]] == 0.25
+    # what is asked for is not the network's: the size of the head and where the eyes point
+    assert mean[INDEX["log_scale"]] == 0.0 and mean[INDEX["gaze_yaw"]] == 0.0
+
+
+def test_a_wish_is_obeyed_whatever_the_network_draws():
+    controls = Controls(gaze_yaw_degrees=15.0, distance=1.5, seed=3)
+    model = replace(random_model(), deviation_M=torch.full((len(NAMES),), 0.01))
+    there = motion_by_diffusion(replace(model, network=deaf(model)), speech(1.0), controls=controls, steps=2)
+    plain = motion_by_diffusion(replace(model, network=deaf(model)), speech(1.0), controls=Controls(seed=3), steps=2)
+    assert np.allclose(there["log_scale"] - plain["log_scale"], -np.log(1.5), atol=1e-4)
+    assert np.allclose(there["gaze_yaw"] - plain["gaze_yaw"], 0.5, atol=1e-3)
+
+
+def deaf(model: MotionModel) -> MotionDenoiser:
+    """The same network, blind to gaze and distance."""
+    network = MotionDenoiser(model.network.shape).eval()
+    network.load_state_dict(model.network.state_dict())
+    for layer in (network.from_gaze, network.from_distance):
+        torch.nn.init.zeros_(layer.weight)
+    return network
 
 
 def random_model() -> MotionModel:
@@ -217,6 +237,19 @@ def test_a_frozen_head_stays_and_no_blinks_means_none():
     motion = motion_by_diffusion(random_model(), speech(1.0), controls=controls, steps=2)
     assert np.allclose(motion.pose[:, :5], 0) and np.allclose(motion["log_scale"], -np.log(2), atol=1e-6)
     assert motion["eyeBlinkLeft"].std() < 0.05
+
+
+def test_blinks_come_as_often_as_asked_and_a_longer_talk_keeps_them():
+    still = np.zeros((3000, len(NAMES)), np.float32)
+    few, many = (obeyed(still, Controls(seed=4, blink_rate=rate))[:, INDEX["eyeBlinkLeft"]] for rate in (0.5, 2.0))
+
+    def count(lid):
+        return int(((lid[1:] > 0.5) & (lid[:-1] <= 0.5)).sum())
+
+    assert 15 <= count(few) <= 45 and 75 <= count(many) <= 160
+    part = obeyed(still[:40], Controls(seed=4, blink_rate=2.0), first=1480)[:, INDEX["eyeBlinkLeft"]]
+    assert np.array_equal(part, many[1480:1520])
+    assert not obeyed(still, Controls(blink_rate=0.0))[:, INDEX["eyeBlinkLeft"]].any()
 
 
 def test_weights_of_something_else_are_refused_in_one_line(tmp_path):
