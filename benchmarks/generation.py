@@ -2,7 +2,8 @@
 
 Every portrait says every utterance; each clip is verified, tracked and measured (`benchmarks.talking`), and a contact
 sheet is left to be looked at. `python -m benchmarks.generation face ...` judges renderers frame by frame instead
-(`benchmarks.generation_face`). Bands are those of the acceptance of method `mesh`; beside them stands what the same
+(`benchmarks.generation_face`), `python -m benchmarks.generation motion ...` what speech is turned into
+(`benchmarks.generation_motion`). Bands are those of the acceptance of method `mesh`; beside them stands what the same
 tracker says of real people. The tracker's landmarks also fitted the portraits: of shape it is no independent judge.
 """
 
@@ -160,12 +161,16 @@ def table_of(judged: Sequence[Judged]) -> Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make, verify, measure, save; `face` as the first word judges renderers by their frames instead."""
+    """Make, verify, measure, save; the first word `face` or `motion` judges renderers by frames, or motion, instead."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["face"]:
         from benchmarks.generation_face import main as judge_faces
 
         return judge_faces(words[1:])
+    if words[:1] == ["motion"]:
+        from benchmarks.generation_motion import main as judge_motion
+
+        return judge_motion(words[1:])
     parser = argparse.ArgumentParser(description="Judge the generator by its clips.")
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)

@@ -240,7 +240,7 @@ class MotionDenoiser(nn.Module):
         past_BPW = torch.where(given.has_past_B.view(-1, 1, 1), past_BPW, self.no_past_W) + self.is_past_W
         now_BTW = self.from_motion(noisy_BTM) + sound_BNW[:, self.shape.context :]
         x_BNW = torch.cat([past_BPW, now_BTW], dim=1)
-        steer_B6W = self.steer(functional.silu(self._wishes(time_B, given))).view(-1, 6, self.shape.width)
+        steer_B6W = self.steer(functional.silu(self.wishes(time_B, given))).view(-1, 6, self.shape.width)
         turns = self.turns_N2K[: self.shape.context + frames]
         for layer in self.layers:
             x_BNW = layer(x_BNW, steer_B6W, turns)
@@ -267,7 +267,7 @@ class MotionDenoiser(nn.Module):
         sound_BNW = torch.where(known_BN, self.from_audio(audio_BNA), self.no_audio_W)
         return sound_BNW + self.near(sound_BNW.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
 
-    def _wishes(self, time_B: Tensor, given: Conditions) -> Tensor:
+    def wishes(self, time_B: Tensor, given: Conditions) -> Tensor:
         """(B, W) diffusion time and what is asked for."""
         wish_BW = self.from_time(time_waves(time_B, self.shape.width))
         for has_B, value, layer, none in (
