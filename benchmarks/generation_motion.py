@@ -279,7 +279,7 @@ def look_deep(bench: Bench) -> Deep:
     for name in bench.mains:
         emotional += kept(bench, "emotion", name, partial(emotion_rows, stage, name, bench.systems[name], short))
         long[name] = long_row(stage, name, bench.systems[name], speech)
-        bench.say(f"ten minutes: {name}")
+        bench.say(f"long run: {name}")
     return Deep(judges, filmed, drawn, emotional, controls, given, long)
 
 
@@ -321,7 +321,7 @@ def tables_of(bench: Bench, deep: Deep, exact: Sequence[Found], absent: Mapping[
         groups_table("by language, exact; * out of 30% of both references", speaking, "language"),
         groups_table("by emotion at strength 0.8, exact; * as above", deep.emotional, "emotion"),
         deep.controls,
-        Table("ten minutes", tuple(deep.long.values())),
+        Table("long run: drift and seams", tuple(deep.long.values())),
     ]
 
 
@@ -343,7 +343,9 @@ def save_result(bench: Bench, tables: Sequence[Table]) -> None:
     )
     cost = f"{time.process_time() / 60:.0f} CPU-minutes; {len(bench.lessons)} lessons, {len(bench.spoken)} utterances."
     filled = tuple(table for table in tables if table.rows)
-    Result("motion", COMMAND, filled, (*NOTES, official, cost)).save(bench.options.results)
+    given = bench.options
+    shorter = f" --most {given.most}" * (given.most < 10_000) + f" --long-seconds {given.long_seconds:g}"
+    Result("motion", COMMAND + shorter, filled, (*NOTES, official, cost)).save(bench.options.results)
     bench.say(f"saved {bench.options.results / 'motion.json'}")
 
 

@@ -234,9 +234,9 @@ def goals_of(
              rest.get("distance_error", nan) <= 0.01),
         Goal(row, "emotions whose shift rises with the strength", rest.get("emotions_rising", nan), "7 of 7",
              rest.get("emotions_rising", nan) >= 7),
-        Goal(row, "ten minutes: pose drift, deviations", rest.get("drift", nan), "within 0.5",
+        Goal(row, "long run: pose drift, deviations", rest.get("drift", nan), "within 0.5",
              abs(rest.get("drift", nan)) <= 0.5),
-        Goal(row, "ten minutes: sharpness last over first", rest.get("sharpness", nan), "0.95 to 1.05",
+        Goal(row, "long run: sharpness last over first minute", rest.get("sharpness", nan), "0.95 to 1.05",
              0.95 <= rest.get("sharpness", nan) <= 1.05),
         Goal(row, "seams: jerk over elsewhere", rest.get("seam", nan), "<= 1.2", rest.get("seam", nan) <= 1.2),
     ]  # fmt: skip
