@@ -27,15 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from forge.motion.denoiser import Conditions
-from forge.motion.diffusion import DEFAULT_GUIDANCE, guided, sample_times
-from forge.motion.windows import MotionModel
-from forge.train_motion import MotionRecipe, draw_batch, feature_weights, is_held_out, read_sequences
+from forge.motion.diffusion import DEFAULT_GUIDANCE, guided, sample_times, stepped
+from forge.motion.windows import GUIDABLE, MotionModel
+from forge.train_motion import MotionRecipe, cooling, draw_batch, feature_weights, is_held_out, read_sequences
 from provenance.files import write_whole
 
 log = logging.getLogger(__name__)
 
 TEACHER_STEPS = 12
-KNOWN = frozenset({"audio", "gaze", "distance", "emotion"})
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class Way:
     """Where the student's steps begin."""
     aims_KBTM: Tensor
     """The clean motion that the student should see from there, so that its step lands on the teacher's way."""
-    known_BT: Tensor
     conditions: Conditions
 
 
@@ -77,7 +75,6 @@ def way_of(
     teacher: MotionModel,
     noise_BTM: Tensor,
     given: Conditions,
-    known_BT: Tensor,
     steps: int,
     guidance: Mapping[str, float],
 ) -> Way:
@@ -90,8 +87,8 @@ def way_of(
         def predict(gone: frozenset[str], x: Tensor = x_BTM, at: Tensor = at_B) -> Tensor:
             return teacher.clean(x, at, given.without(gone))
 
-        clean_BTM = guided(predict, guidance, KNOWN)
-        x_BTM = _moved(x_BTM, clean_BTM, now, after)
+        clean_BTM = guided(predict, guidance, GUIDABLE)
+        x_BTM = stepped(x_BTM, clean_BTM, now, after)
         way.append(x_BTM)
     stride = TEACHER_STEPS // steps
     places, aims = [], []
@@ -99,13 +96,7 @@ def way_of(
         here, there = way[k * stride], way[(k + 1) * stride]
         places.append(here)
         aims.append(aim_between(here, there, times[k * stride], times[(k + 1) * stride]))
-    return Way(torch.stack(places), torch.stack(aims), known_BT, given)
-
-
-def _moved(x_BTM: Tensor, clean_BTM: Tensor, now: float, after: float) -> Tensor:
-    """One step of the sampler."""
-    rest_BTM = (x_BTM - cos(now * pi / 2) * clean_BTM) / sin(now * pi / 2)
-    return cos(after * pi / 2) * clean_BTM + sin(after * pi / 2) * rest_BTM
+    return Way(torch.stack(places), torch.stack(aims), given)
 
 
 def aim_between(here_BTM: Tensor, there_BTM: Tensor, now: float, after: float) -> Tensor:
@@ -139,14 +130,13 @@ class Distiller:
         # the teacher's manner is folded in: the student has none of its own
         given = replace(given, manner_B=torch.zeros_like(given.manner_B))
         noise_BTM = torch.randn(batch.motion_BTM.shape, generator=self.generator)
-        known_BT = torch.ones_like(batch.known_BT)
-        way = way_of(self.teacher, noise_BTM, given, known_BT, self.plan.steps, DEFAULT_GUIDANCE)
+        way = way_of(self.teacher, noise_BTM, given, self.plan.steps, DEFAULT_GUIDANCE)
         self.pool = [*self.pool[-self.plan.pool + 1 :], way]
 
     def learn(self, progress: float) -> float:
         """One step of the student on a batch of the pool."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.learning_rate * (0.525 + 0.475 * float(np.cos(np.pi * progress)))
+            group["lr"] = self.plan.learning_rate * cooling(progress)
         way = self.pool[int(self.random.integers(len(self.pool)))]
         row_B = torch.randint(self.plan.steps, (way.places_KBTM.shape[1],), generator=self.generator)
         each_B = torch.arange(len(row_B))

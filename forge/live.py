@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from forge.live_sound import Block, Clock, Pace, Resampler
 from forge.methods import Sitter
 from forge.motion.hearing import RATE_HZ
+from forge.motion.listening import MOTION_FPS
 from forge.portrait import ForgeError
 from forge.stream import ALGORITHMIC_DELAY_SECONDS, MotionFrame
 from forge.voice import SHORTEST_SPEECH_SECONDS
@@ -40,7 +41,6 @@ from media.clip import frames_for
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 
-MOTION_FPS = Fraction(25)
 BUFFER_SECONDS = 0.04
 """Time that motion and drawing of a picture may take, on top of what must be heard before."""
 LONGEST_GAP_SECONDS = 1

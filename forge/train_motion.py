@@ -240,6 +240,11 @@ def loss_of(network: nn.Module, batch: Batch, time_B: Tensor, noise_BTM: Tensor,
     return loss
 
 
+def cooling(progress: float) -> float:
+    """Share of the learning rate at `progress` in [0, 1]: a cosine from 1 down to a twentieth."""
+    return 0.525 + 0.475 * float(np.cos(np.pi * progress))
+
+
 class Trainer:
     """The state of a run."""
 
@@ -260,7 +265,7 @@ class Trainer:
     def learn(self, progress: float) -> float:
         """One step; `progress` in [0, 1] sets the rate (warm-up, then a cosine down to a twentieth)."""
         recipe, network = self.recipe, self.model.network
-        rate = min(1.0, (self.step + 1) / recipe.warm_up) * (0.525 + 0.475 * float(np.cos(np.pi * progress)))
+        rate = min(1.0, (self.step + 1) / recipe.warm_up) * cooling(progress)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate
         batch = draw_batch(self.taught, self.model, recipe, self.random)

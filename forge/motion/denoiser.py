@@ -214,7 +214,8 @@ class MotionDenoiser(nn.Module):
         nn.init.zeros_(self.to_motion.weight)
         nn.init.zeros_(self.to_motion.bias)
         nn.init.zeros_(self.hint.weight)
-        nn.init.zeros_(self.hint.bias if self.hint.bias is not None else torch.zeros(1))
+        assert self.hint.bias is not None
+        nn.init.zeros_(self.hint.bias)
         for layer in self.layers:
             assert isinstance(layer, Layer)
             # a small open gate: with zero everywhere the first steps would train the table alone

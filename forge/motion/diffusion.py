@@ -62,9 +62,14 @@ def sample(denoise: Denoise, noise_BTM: Tensor, steps: int = 10) -> Tensor:
     batch = noise_BTM.shape[0]
     for now, after in zip(times, [*times[1:], 0.0], strict=True):
         clean_BTM = denoise(x_BTM, torch.full((batch,), now, dtype=noise_BTM.dtype, device=noise_BTM.device))
-        rest_BTM = (x_BTM - cos(now * pi / 2) * clean_BTM) / sin(now * pi / 2)
-        x_BTM = cos(after * pi / 2) * clean_BTM + sin(after * pi / 2) * rest_BTM
+        x_BTM = stepped(x_BTM, clean_BTM, now, after)
     return x_BTM
+
+
+def stepped(x_BTM: Tensor, clean_BTM: Tensor, now: float, after: float) -> Tensor:
+    """One step of the sampler, from time `now` to the earlier time `after`, towards a predicted clean motion."""
+    rest_BTM = (x_BTM - cos(now * pi / 2) * clean_BTM) / sin(now * pi / 2)
+    return cos(after * pi / 2) * clean_BTM + sin(after * pi / 2) * rest_BTM
 
 
 def guided(predict: Callable[[frozenset[str]], Tensor], guidance: Mapping[str, float], known: frozenset[str]) -> Tensor:

@@ -41,6 +41,8 @@ from provenance.files import write_whole
 
 FloatArray = NDArray[np.float32]
 DEFAULT_STEPS = 10
+GUIDABLE = frozenset({"audio", "gaze", "distance", "emotion"})
+"""Conditions that guidance may push."""
 OVERLAP_FRAMES = 10
 """Frames that two windows share: the first has drawn them knowing what came before, the second what comes after."""
 LIPS = [INDEX[name] for name in NAMES if name.startswith(("jawOpen", "mouthLowerDown", "mouthUpperUp"))]
@@ -148,14 +150,14 @@ def motion_by_diffusion(
 
     Args:
         model: trained weights.
-        speech: any rate, any channels, any length from 0.2 s.
+        speech: any rate, any channels, any length.
         fps: exact frame rate.
         controls: wishes and the seed.
         steps: of the sampler for each window; default: the model's.
         guidance: strength by condition; {} is none; default: the model's.
 
     Raises:
-        ValueError: in one line, for speech that is too short or a frame rate that is not positive.
+        ValueError: in one line, for a frame rate that is not positive.
     """
     if fps <= 0:
         raise ValueError(f"fps must be positive, got {fps}")
@@ -182,7 +184,6 @@ def draw_windows(
     length, context = len(audio_TA), shape.context
     audio = torch.from_numpy(audio_TA).to(device)
     drawn = torch.zeros((length, len(NAMES)), device=device)
-    known = frozenset({"audio", "gaze", "distance", "emotion"})
     overlap = min(OVERLAP_FRAMES, shape.window // 2)
     for first in range(0, length, shape.window - overlap):
         count = min(shape.window, length - first)
@@ -195,7 +196,7 @@ def draw_windows(
         noise = frame_noise(controls.seed, first, count)[None].to(device)
 
         def denoise(noisy: Tensor, time: Tensor, given: Conditions = given) -> Tensor:
-            return guided(lambda gone: model.clean(noisy, time, given.without(gone)), guidance, known)
+            return guided(lambda gone: model.clean(noisy, time, given.without(gone)), guidance, GUIDABLE)
 
         window = sample(denoise, noise, steps)[0]
         if first:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from forge.distil_motion import TEACHER_STEPS, Distillation, Distiller, _moved, aim_between, distil, main, way_of
+from forge.distil_motion import TEACHER_STEPS, Distillation, Distiller, aim_between, distil, main, way_of
 from forge.motion.denoiser import MotionDenoiser
-from forge.motion.diffusion import guided, sample, sample_times
+from forge.motion.diffusion import guided, sample, sample_times, stepped
 from forge.motion.features import NAMES
 from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence
@@ -44,14 +44,14 @@ def data(tmp_path):
 def test_the_aim_leads_where_the_teacher_went():
     here, there = torch.randn((2, 3, 5)), torch.randn((2, 3, 5))
     for now, after in ((0.995, 0.4975), (0.4975, 0.0)):
-        assert torch.allclose(_moved(here, aim_between(here, there, now, after), now, after), there, atol=1e-5)
+        assert torch.allclose(stepped(here, aim_between(here, there, now, after), now, after), there, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_a_perfect_student_ends_where_the_guided_teacher_ends(teacher, steps):
     batch = draw_batch([talk(1)], teacher, replace(motion_tiny(), batch=2), np.random.default_rng(0))
     noise, guidance = torch.randn(batch.motion_BTM.shape), {"audio": 0.5}
-    way = way_of(teacher, noise, batch.conditions, batch.known_BT, steps, guidance)
+    way = way_of(teacher, noise, batch.conditions, steps, guidance)
 
     def asked(x, time):
         return guided(lambda gone: teacher.clean(x, time, batch.conditions.without(gone)), guidance, {"audio"})
