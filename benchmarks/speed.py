@@ -1,4 +1,4 @@
-"""How fast things are here: `python -m benchmarks.speed mesh` writes `results/speed_mesh.json`; `face`: the learned.
+"""How fast things are: `python -m benchmarks.speed mesh` writes `results/speed_mesh.json`; `face` and `detect` alike.
 
 Frames a second are given twice: by processor time of one core (steady on a busy machine) and by the clock.
 """
@@ -70,12 +70,16 @@ def mesh_row(portrait: Path, speech: Path, size: int) -> dict[str, object]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and save; `face` as the first word times the learned face instead (`benchmarks.speed_face`)."""
+    """Measure and save; `face` and `detect` as the first word: `benchmarks.speed_face`, `benchmarks.speed_detect`."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["face"]:
         from benchmarks.speed_face import main as time_faces
 
         return time_faces(words[1:])
+    if words[:1] == ["detect"]:
+        from benchmarks.speed_detect import main as time_detector
+
+        return time_detector(words[1:])
     parser = argparse.ArgumentParser(description="Speed of the generator on this machine.")
     parser.add_argument("what", choices=["mesh"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file")

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detect.detector import DetectError, Detector, Score, Status
-from detect.evidence import evidence_pictures
+from detect.evidence import Explains, evidence_pictures
 from detect.forensics import FileFacts, file_facts
+from detect.prevalence import KnowsItsRates, Rates
 from detect.report import Report, printable
 from detect.verdict import Policy, decide
 from provenance.credential import Credential, ProvenanceError, Standing, read_credential
@@ -38,6 +39,7 @@ def check_file(
     policy: Policy | None = None,
     trust: TrustAnchors | None = None,
     with_pictures: bool = False,
+    prevalence: float | None = None,
     progress: Progress = say_nothing,
 ) -> Report:
     """Check one file: credentials, then metadata, then pixels, then the verdict.
@@ -48,6 +50,7 @@ def check_file(
         policy: what counts as a high score; the detector's own threshold unless given.
         trust: whose signatures to believe; the default anchors unless given.
         with_pictures: also cut out the most suspicious moment of each face, for the HTML report.
+        prevalence: share of synthetic files where this one comes from, at which the score is then read too.
         progress: told each step.
 
     Raises:
@@ -67,11 +70,30 @@ def check_file(
     refuse_unreadable(path, score, credential, facts)
     progress("Weighing the evidence")
     verdict = decide(credential, score, policy, unsigned_marks=facts.unsigned_marks)
-    pictures = evidence_pictures(path, score, progress) if with_pictures else ()
+    explain = detector.explain if isinstance(detector, Explains) else None
+    pictures = evidence_pictures(path, score, progress, explain=explain) if with_pictures else ()
     digest = credential.sha256 if credential is not None else sha256_of(path)
     if must_be_readable(path) != before:
         raise DetectError(f"{printable(path)} was changed while it was checked; try again when it is finished")
-    return Report(str(path), digest, verdict, score, policy, credential, facts, detector.facts, pictures)
+    return Report(
+        str(path),
+        digest,
+        verdict,
+        score,
+        policy,
+        credential,
+        facts,
+        detector.facts,
+        pictures,
+        prevalence,
+        rates_at(detector, policy),
+    )
+
+
+def rates_at(detector: Detector, policy: Policy) -> Rates | None:
+    """How often a detector is right at the threshold in use; None where that was never measured."""
+    at_its_own = policy.synthetic_from == detector.facts.threshold
+    return detector.rates if at_its_own and isinstance(detector, KnowsItsRates) else None
 
 
 def must_be_readable(path: Path) -> tuple[int, int, int]:

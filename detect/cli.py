@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detect.corpora.cli import app as corpora
+from detect.corpora.cli import lint
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from detect.detector import Detector
+    from detect.models.frame import FrameDetector
     from detect.report import Report
 
 app = typer.Typer(
@@ -61,6 +64,13 @@ def check(
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a score is high; the model's own unless given.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of synthetic files where this one comes from, e.g. 0.01: says what the score is worth there.",
+        ),
+    ] = None,
 ) -> None:
     """Check one file: credentials first, then metadata, then pixels, then a verdict with its reasons.
 
@@ -77,6 +87,8 @@ def check(
 
         if threshold is not None and not 0.0 < threshold < 1.0:
             _fail(f"--threshold must lie between 0 and 1, got {threshold:g}", 2)
+        if prevalence is not None and not 0.0 < prevalence < 1.0:
+            _fail(f"--prevalence must lie between 0 and 1, e.g. 0.01 for one file in a hundred, got {prevalence:g}", 2)
         policy = Policy.around(threshold) if threshold is not None else None
         anchors = TrustAnchors.default(extra=trust) if trust else None
         with _talk().status("Loading the detector") as status:
@@ -87,6 +99,7 @@ def check(
                 policy=policy,
                 trust=anchors,
                 with_pictures=html is not None,
+                prevalence=prevalence,
                 progress=lambda step: status.update(step),
             )
         if html is not None:
@@ -245,38 +258,46 @@ def evaluate(
         typer.echo(json.dumps(figures, indent=1))
 
 
-corpora = typer.Typer(name="corpora", help="Read foreign datasets.", no_args_is_help=True)
-app.add_typer(corpora)
-
-
-@corpora.command("list")
-def corpora_list() -> None:
-    """List the layouts that can be read, one JSON object a line."""
-    typer.echo(
-        json.dumps({"layout": "table", "what": "a CSV file beside clips, with at least the columns file and label"})
-    )
-    typer.echo(json.dumps({"layout": "catalog", "what": "catalog.jsonl, as `forge dataset` writes it"}))
-
-
-@corpora.command("import")
-def corpora_import(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The table, or the folder that holds it.")],
+@app.command()
+def unseen(
+    catalogs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CATALOG...", help="Datasets: catalog.jsonl, a CSV table, or a folder that holds one."),
+    ],
+    weights: Annotated[
+        str, typer.Option(metavar="WEIGHTS", help="Whose network and fusion are kept; the word: shipped.")
+    ] = "shipped",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for scores.jsonl and figures.json.")
+    ] = Path("unseen"),
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of prepared crops, shared by runs; inside DIR unless given."),
+    ] = None,
+    lessons: Annotated[
+        bool, typer.Option("--lessons/--no-lessons", help="Teach forgeries in time of the real clips, or not.")
+    ] = True,
 ) -> None:
-    """Write catalog.jsonl beside a foreign dataset, so that every other command can use it.
+    """Leave out each maker in turn, and people with it: how the way of training does on makers nobody has seen.
 
-    Prints one JSON object with the number of clips by split and label.
+    All splits are used, and everything is left out once. Preparing takes 5 core-seconds a clip and 20 a real one,
+    fitting 5 core-seconds for each maker and fold.
+    Prints the figures as one JSON object: each maker, the mean, the worst.
     """
     with one_line_errors():
-        _must_exist([dataset])
+        _must_exist(catalogs)
         from detect.corpora.table import read_dataset
 
-        root, catalog = read_dataset(dataset)
-        written = catalog.save(root)
-        counts: dict[str, int] = {}
-        for sample in catalog:
-            key = f"{sample.split or 'no split'}/{sample.label}"
-            counts[key] = counts.get(key, 0) + 1
-        typer.echo(json.dumps({"catalog": str(written), "clips": len(catalog), "counts": counts}))
+        datasets = [read_dataset(path) for path in catalogs]
+        from detect.protocols import unseen_makers_of
+
+        detector = _detector(None if weights == "shipped" else Path(weights))
+        figures = unseen_makers_of(detector, datasets, output, cache=cache, with_lessons=lessons, say=_say)
+        typer.echo(json.dumps(figures, indent=1))
+
+
+app.add_typer(corpora)
+app.command()(lint)
 
 
 def show(report: Report) -> None:
@@ -286,8 +307,9 @@ def show(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from detect.report import STANDING_WORDS, in_clock, in_words, printable
-    from detect.verdict import in_percent, named_signer
+    from detect.prevalence import in_words
+    from detect.report import STANDING_WORDS, printable
+    from detect.verdict import in_clock, in_percent, named_signer
 
     out = Console(highlight=False)
     tone = TONES[report.verdict.finding.value]
@@ -314,7 +336,10 @@ def show(report: Report) -> None:
     probability = report.verdict.probability
     detectors = in_percent(probability) if probability is not None else f"no answer: {report.score.reason}"
     table.add_row("detectors", Text(f"{detectors} ({report.model.name} {report.model.version})"))
-    for position, (rate, value) in enumerate(report.read_at_base_rates()[1:]):
+    reading = report.reading()
+    for position, sentence in enumerate(reading.sentences if reading else ()):
+        table.add_row("" if position else "that is", Text(sentence))
+    for position, (rate, value) in enumerate(() if reading else report.read_at_base_rates()[1:]):
         table.add_row(
             "" if position else "that is",
             Text(f"{in_percent(value)} where {in_words(rate)} files is synthetic", style="dim"),
@@ -324,6 +349,8 @@ def show(report: Report) -> None:
         table.add_row(
             f"face {face.track + 1}", Text(f"{judged}, {in_clock(face.first_second)} to {in_clock(face.last_second)}")
         )
+    if report.when():
+        table.add_row("when", Text(report.when()))
     if report.score.timeline:
         table.add_row("timeline", Text(sparkline([point.probability for point in report.score.timeline])))
     table.add_row(
@@ -349,11 +376,11 @@ class _DetectorFactory:
     def __init__(self, weights: Path | None) -> None:
         self._weights = weights
 
-    def __call__(self) -> Detector:
+    def __call__(self) -> FrameDetector:
         return _detector(self._weights)
 
 
-def _detector(weights: Path | None) -> Detector:
+def _detector(weights: Path | None) -> FrameDetector:
     from detect.load import load_detector
 
     return load_detector(weights)

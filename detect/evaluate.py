@@ -164,12 +164,16 @@ def _whole(scored: Sequence[Scored], threshold: float, draws: int) -> dict[str, 
         "tpr_at_5_percent_fpr": lambda y, p: metrics.rate_at_false_alarms(y, p, 0.05),
         "fpr_at_threshold": lambda y, p: metrics.false_alarm_rate(y, p, threshold),
         "tpr_at_threshold": lambda y, p: metrics.detection_rate(y, p, threshold),
+        "partial_auc": metrics.partial_auc,
         "brier": metrics.brier,
         "ece": metrics.expected_calibration_error,
     }
     out: dict[str, Any] = {"real": labels.count(False), "synthetic": labels.count(True)}
     for name, metric in wanted.items():
         out[name] = metrics.measure(metric, labels, values, clusters, draws=draws).to_json()
+    rare = metrics.found_at_false_alarms(labels, values, 0.001, clusters, draws=draws)
+    out["tpr_at_0.1_percent_fpr"] = rare.to_json()
+    out["risk_coverage"] = metrics.risk_coverage(labels, values).to_json()
     return out
 
 

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.corpora.on_disk import pictures_in
 from detect.detector import DetectError, Status
 from detect.models.expression import EXPRESSIONS, TRACK_SIDE, expression_features
 from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FEATURES, MIN_FRAMES, window_features
@@ -60,7 +61,7 @@ MARGIN = 0.45
 MIN_EYE_PIXELS = 22.0
 """Outer-eye distance under which a face is too small to judge."""
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -317,8 +318,14 @@ def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None 
     plan = plan or LookPlan()
     per_second = int(RATE)
     seen, recorder, clock, reduced = _Seen(), _Recorder(finder), {"last": 0.0}, 1.0
+    frames: Iterator[Frame]
     try:
-        if path.suffix.lower() in PICTURES:
+        if path.is_dir():
+            # a film that was stored as pictures, at a rate that nobody tells: each is looked at, motion is not measured
+            stored = pictures_in(path)
+            frames = (Frame(n, float(n), read_image(one)) for n, one in enumerate(stored))
+            per_second, seconds, duration = 1, max(1, len(stored)), float(len(stored))
+        elif path.suffix.lower() in PICTURES:
             frames, seconds, duration = iter([Frame(0, 0.0, read_image(path))]), 1, 0.0
         else:
             facts = probe(path)

@@ -43,7 +43,9 @@ class TrainRecipe:
     held_out_people: float
     """Share of the people of real training clips that only select and calibrate."""
     temporal: bool
-    """Fit the motion branch."""
+    """Fit the motion and the surface branch."""
+    lessons: tuple[str, ...]
+    """Forgeries in time (`detect.pseudo_time.FORGERS`) of every real clip that teach the motion branch."""
     imagenet: bool
     """Start from ImageNet."""
     device: str
@@ -89,6 +91,7 @@ def frame_cpu() -> TrainRecipe:
         held_out_makers=1,
         held_out_people=0.2,
         temporal=True,
+        lessons=("slide", "linger", "tremble", "rebuild", "splice"),
         imagenet=True,
         device="cpu",
     )
@@ -118,6 +121,7 @@ def frame_tiny() -> TrainRecipe:
         max_steps=6,
         evaluate_every=3,
         ema=0.5,
+        lessons=("slide",),
         imagenet=False,
         plan=LookPlan(dense_seconds=2, max_looks=6),
     )

@@ -19,16 +19,15 @@ from typing import Any
 import provenance.files
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
 from detect.forensics import FileFacts
-from detect.verdict import Policy, Verdict, in_percent, named_signer
+from detect.localise import Segment, SegmentRule, covers, segments_of
+from detect.prevalence import BASE_RATES, Rates, Reading, in_words, probability_at_base_rate, read_at_prevalence
+from detect.verdict import Policy, Verdict, in_clock, in_percent, in_stretches, named_signer
 from provenance.credential import Credential, ProvenanceError, Standing
 
 SCHEMA = "countermark.check/1"
 
-BASE_RATES = (0.5, 0.1, 0.01)
-"""Shares of synthetic files at which a score is read aloud: half, one in ten, one in a hundred."""
-
-CALIBRATED_AT = 0.5
-"""Share of synthetic clips in the data that the probability was calibrated on: real and synthetic weigh the same."""
+THROUGHOUT = 0.9
+"""Share of a timeline in segments from which on naming their times would say less than "throughout"."""
 
 STANDING_WORDS = {
     Standing.ABSENT: "No credential in the file",
@@ -61,11 +60,21 @@ class EvidencePicture:
     """The whole frame."""
     face_jpeg: bytes
     """The face alone with some margin, square."""
+    mouths_jpeg: bytes = b""
+    """The mouth in frames of the second that begins at this moment, side by side; empty for a picture."""
+    mouths: int = 0
+    """How many frames that shows."""
+    heat_jpeg: bytes = b""
+    """The face as a branch of the detector saw it, what spoke for synthesis tinted; empty where no branch can tell."""
+    heat_says: str = ""
+    """One sentence on what the tint means."""
 
     def __post_init__(self) -> None:
         """Refuse empty pictures."""
         if not self.scene_jpeg or not self.face_jpeg:
             raise ValueError("an evidence picture needs both its scene and its face")
+        if bool(self.heat_jpeg) != bool(self.heat_says) or bool(self.mouths_jpeg) != bool(self.mouths):
+            raise ValueError("a heat map needs its sentence, and a strip of mouths their number")
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,15 @@ class Report:
     facts: FileFacts
     model: ModelFacts
     pictures: tuple[EvidencePicture, ...] = ()
+    prevalence: float | None = None
+    """Share of synthetic files where this one comes from, as the reader states it."""
+    rates: Rates | None = None
+    """The detector's, at the threshold of the policy."""
+
+    def __post_init__(self) -> None:
+        """Refuse a prevalence at which nothing is left to find out."""
+        if self.prevalence is not None and not 0.0 < self.prevalence < 1.0:
+            raise ValueError(f"prevalence must lie between 0 and 1, got {self.prevalence}")
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values: no NaN, everything `json.dumps` accepts."""
@@ -102,8 +120,12 @@ class Report:
             "at_base_rate": [
                 {"base_rate": rate, "probability": probability} for rate, probability in self.read_at_base_rates()
             ],
+            "prevalence": reading.to_json() if (reading := self.reading()) else None,
             "timeline": _points(self.score.timeline),
-            "faces": [_face(face) for face in self.score.faces],
+            "segments": [segment.to_json() for segment in self.segments()],
+            "faces": [
+                {**_face(face), "segments": [one.to_json() for one in self.segments(face)]} for face in self.score.faces
+            ],
             "seconds_of_video": self.score.seconds_of_video,
             "core_seconds": self.score.core_seconds,
             "credential": _credential(self.credential),
@@ -127,6 +149,28 @@ class Report:
         if probability is None:
             return ()
         return tuple((rate, probability_at_base_rate(probability, rate)) for rate in BASE_RATES)
+
+    def reading(self) -> Reading | None:
+        """What the score and a flag are worth at the stated prevalence; None where none was stated."""
+        if self.prevalence is None:
+            return None
+        return read_at_prevalence(self.verdict.probability, self.prevalence, self.rates)
+
+    def segments(self, face: FaceScore | None = None) -> tuple[Segment, ...]:
+        """When a face, or the most suspicious one of each second, scores high."""
+        rule = SegmentRule.between(self.policy.synthetic_from, self.policy.no_sign_below)
+        timeline = self.score.timeline if face is None else face.timeline
+        return segments_of(timeline, rule, self.score.seconds_of_video)
+
+    def when(self, face: FaceScore | None = None) -> str:
+        """The segments in words; empty where there is none."""
+        found = self.segments(face)
+        if not found:
+            return ""
+        timeline = self.score.timeline if face is None else face.timeline
+        if covers(found, timeline) >= THROUGHOUT:
+            return "throughout"
+        return in_stretches(found)
 
     def checked(self) -> tuple[str, ...]:
         """What was looked at, one line each."""
@@ -156,24 +200,6 @@ class Report:
         return (*lines, *NEVER_CHECKED)
 
 
-def probability_at_base_rate(probability: float, base_rate: float, calibrated_at: float = CALIBRATED_AT) -> float:
-    """A calibrated probability, read where synthetic files are rarer or commoner than where it was calibrated.
-
-    Bayes' rule in odds: the likelihood ratio stays, the prior odds change. The share of synthetic files decides how
-    much a high score is worth: 90% among files of which half are synthetic is 8% where one in a hundred is.
-
-    Raises:
-        ValueError: for a probability outside [0, 1] or a rate outside (0, 1).
-    """
-    if not 0.0 <= probability <= 1.0:
-        raise ValueError(f"probability must be in [0, 1], got {probability}")
-    for name, rate in (("base_rate", base_rate), ("calibrated_at", calibrated_at)):
-        if not 0.0 < rate < 1.0:
-            raise ValueError(f"{name} must lie between 0 and 1, got {rate}")
-    ratio = (base_rate / (1.0 - base_rate)) * ((1.0 - calibrated_at) / calibrated_at)
-    return probability * ratio / (probability * ratio + (1.0 - probability))
-
-
 def to_html(report: Report) -> str:
     """The report as one page that loads nothing from anywhere."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -195,7 +221,9 @@ def to_html(report: Report) -> str:
         json=report.to_json(),
         name=printable(Path(report.file).name),
         standing=STANDING_WORDS.get(report.credential.standing) if report.credential else None,
-        overall=plot(report.score.timeline, report.score.seconds_of_video, report.policy),
+        overall=plot(report.score.timeline, report.score.seconds_of_video, report.policy, report.segments()),
+        when=report.when(),
+        reading=report.reading(),
         faces=[
             {
                 "face": face,
@@ -203,7 +231,8 @@ def to_html(report: Report) -> str:
                 "high": not isnan(face.probability) and face.probability >= report.policy.synthetic_from,
                 "picture": pictures.get(face.track),
                 "points": [point for point in face.timeline if not isnan(point.probability)],
-                "plot": plot(face.timeline, report.score.seconds_of_video, report.policy),
+                "plot": plot(face.timeline, report.score.seconds_of_video, report.policy, report.segments(face)),
+                "when": report.when(face),
             }
             for face in report.score.faces
         ],
@@ -259,9 +288,13 @@ class Plot:
     """x and text of marks on the time axis."""
     peak: tuple[float, float]
     """Seconds and probability of the highest point."""
+    bands: tuple[tuple[float, float, str], ...] = ()
+    """x, width and times of each segment."""
 
 
-def plot(timeline: Sequence[TimePoint], seconds_of_video: float, policy: Policy) -> Plot | None:
+def plot(
+    timeline: Sequence[TimePoint], seconds_of_video: float, policy: Policy, segments: Sequence[Segment] = ()
+) -> Plot | None:
     """Lay a timeline out; None where there are not two moments to join.
 
     Points more than two and a half seconds apart are not joined: the face was not there in between.
@@ -297,7 +330,13 @@ def plot(timeline: Sequence[TimePoint], seconds_of_video: float, policy: Policy)
         low_y=round((1.0 - policy.no_sign_below) * height, 1),
         ticks=tuple((round(second / span * width, 1), in_clock(second)) for second in time_ticks(span)),
         peak=(top.seconds, top.probability),
+        bands=tuple(_band(segment, span, width) for segment in segments),
     )
+
+
+def _band(segment: Segment, span: float, width: float) -> tuple[float, float, str]:
+    start, end = (min(second / span, 1.0) * width for second in (segment.start_seconds, segment.end_seconds))
+    return round(start, 1), round(max(end - start, 1.0), 1), in_stretches((segment,))
 
 
 def time_ticks(span_seconds: float, at_most: int = 8) -> list[int]:
@@ -306,18 +345,6 @@ def time_ticks(span_seconds: float, at_most: int = 8) -> list[int]:
         if span_seconds / step <= at_most - 1:
             return list(range(0, int(span_seconds) + 1, step))
     return [0, int(span_seconds)]
-
-
-def in_clock(seconds: float) -> str:
-    """A time as people write it: 0:07, 12:30, 1:02:03."""
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def in_words(base_rate: float) -> str:
-    """A share as people say it: "half", "1 in 10"."""
-    return "half" if base_rate == 0.5 else f"1 in {round(1 / base_rate)}"
 
 
 def as_sentence(text: str) -> str:

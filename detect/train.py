@@ -8,6 +8,7 @@ The rules of a fair training, told once:
    out: they choose the checkpoint, the calibration and the threshold, and teach nothing.
 2. A batch holds pairs: a real picture and a forgery of the same size through the *same* treatment (scaler, lens,
    codec).
+   The motion branch learns from pairs too: moments of real clips and their forgeries in time (`detect.lessons`).
 3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not
    weigh more.
 4. The weights that are kept are the running mean at the step that was best on the held-out makers and people.
@@ -20,14 +21,12 @@ threshold are fitted.
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -38,115 +37,27 @@ from safetensors.torch import save as packed_tensors
 from torch import Tensor
 from torch.nn import functional
 
-from detect.calibration import Calibration, fit_calibration
+from detect.describing import Origin, describe, write_detector
 from detect.detector import DetectError, Status
-from detect.metrics import roc_auc, threshold_for_false_alarms
-from detect.models.frame import Description, FrameDetector, Fusion, SurfaceModel, TemporalModel, detail_of
-from detect.models.fusing import ClipEvidence, fit_fusion
-from detect.models.leaving_out import Branches, auc_on_unknown_sources, left_out_scores
+from detect.lessons import Lesson, lessons_of
+from detect.metrics import roc_auc
+from detect.models.frame import FrameDetector
 from detect.models.network import FrameNet, network_crop, start_from_imagenet, to_batch
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
 from detect.recipes import TrainRecipe
 from detect.report import write_whole
 from detect.sampling import spread_indices
-from media.catalog import Catalog, Label, Sample
+from detect.splitting import Prepared, Split, split_for_training, split_of_network
+from media.catalog import Catalog
 from media.clip import FloatArray, UInt8Array
 
 Say = Callable[[str], None]
 LABEL_ORDER = (0.0, 1.0)
-TOLERATED_FALSE_ALARMS = 0.05
-"""Share of real clips that the threshold may call synthetic on the clips it is chosen on."""
 
 
 def _silent(text: str) -> None:
     """For callers who do not want to hear anything."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A sample whose face was found."""
-
-    sample: Sample
-    face: FaceLook
-
-    @property
-    def synthetic(self) -> bool:
-        """The label."""
-        return self.sample.label is Label.SYNTHETIC
-
-    @property
-    def person(self) -> str:
-        """Who; a sample without a known person is its own."""
-        return self.sample.person or self.sample.source or self.sample.id
-
-    @property
-    def maker(self) -> str:
-        """Generator of a synthetic sample, collection of a real one."""
-        return self.sample.maker or "unknown"
-
-
-@dataclass(frozen=True)
-class Split:
-    """Prepared samples that teach, and those that select and calibrate."""
-
-    teach: tuple[Prepared, ...]
-    check: tuple[Prepared, ...]
-    held_out_makers: tuple[str, ...]
-
-    @property
-    def unseen_people(self) -> tuple[str, ...]:
-        """People of real samples that do not teach."""
-        return tuple(sorted({s.person for s in self.check if not s.synthetic} - {s.person for s in self.teach}))
-
-
-def _stable(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on a name and a seed only, not on the order of a catalog."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big") / 2**64
-
-
-def split_for_training(samples: Sequence[Prepared], recipe: TrainRecipe, seed: int) -> Split:
-    """Hold out whole makers of synthetic clips and whole people of real ones; nobody is on both sides.
-
-    Raises:
-        DetectError: when a label is missing, or nothing would be left on a side.
-    """
-    synthetic, real = [s for s in samples if s.synthetic], [s for s in samples if not s.synthetic]
-    if not synthetic or not real:
-        raise DetectError(f"training needs both labels, got {len(real)} real and {len(synthetic)} synthetic samples")
-    makers = sorted({s.maker for s in synthetic}, key=lambda m: _stable(m, seed))
-    people = sorted({s.person for s in real}, key=lambda p: _stable(p, seed))
-    count = min(recipe.held_out_makers, len(makers) - 1)
-    held_makers = set(makers[:count])
-    held_people = set(people[: max(1, round(recipe.held_out_people * len(people)))]) if len(people) > 1 else set()
-    check = [s for s in synthetic if s.maker in held_makers or not held_makers]
-    seen = {s.person for s in check if held_makers} | held_people
-    check += [s for s in real if s.person in seen or not held_people]
-    teach = [s for s in synthetic if s.maker not in held_makers and s.person not in seen]
-    teach += [s for s in real if s.person not in seen]
-    if not any(not s.synthetic for s in teach):
-        raise DetectError("no real sample is left to teach from: give clips of more people")
-    return Split(tuple(teach), tuple(check), tuple(sorted(held_makers)))
-
-
-def split_of_network(samples: Sequence[Prepared], described: Description) -> Split:
-    """Who taught a network that is trained already, by its own description, and who can check it.
-
-    Raises:
-        DetectError: when a label is missing, or all real samples may have taught it.
-    """
-    makers = {str(maker) for maker in described.figures.get("held_out_makers", ())}
-    unseen = set(described.unseen_people)
-    check = tuple(s for s in samples if (s.maker in makers if s.synthetic else s.person in unseen))
-    if len({s.synthetic for s in samples}) < 2:
-        raise DetectError("fitting needs real and synthetic samples; give datasets that hold both")
-    if all(s.synthetic for s in check):
-        raise DetectError(
-            f"the description of {described.name} names no real person of these samples that its network was not "
-            "taught; train a network on them instead"
-        )
-    chosen = {id(s) for s in check}
-    return Split(tuple(s for s in samples if id(s) not in chosen), check, tuple(sorted(makers)))
 
 
 class PairSource:
@@ -333,20 +244,6 @@ class Trainer:
         return network.eval().to(memory_format=torch.channels_last)
 
 
-def write_detector(network: FrameNet, description: Description, path: Path) -> Path:
-    """Write half-precision weights and their description; returns the .safetensors path.
-
-    Raises:
-        DetectError: when the folder cannot be written.
-    """
-    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    data = packed_tensors(half)
-    write_whole(data, path)
-    described = replace(description, weights_sha256=hashlib.sha256(data).hexdigest())
-    write_whole(json.dumps(described.to_json(), indent=1, sort_keys=True) + "\n", path.with_suffix(".json"))
-    return path
-
-
 def prepared_samples(
     catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = _silent
 ) -> tuple[Prepared, ...]:
@@ -364,6 +261,20 @@ def prepared_samples(
     if lost:
         say("left out: " + ", ".join(f"{n} {status}" for status, n in sorted(lost.items())))
     return tuple(kept)
+
+
+def lessons_from(
+    samples: Sequence[Prepared], root: Path, cache: Path, recipe: TrainRecipe, say: Say = _silent
+) -> list[Lesson]:
+    """Forgeries in time of the real clips among some samples, each beside its real twin."""
+    kinds = recipe.lessons if recipe.temporal else ()
+    real = [(s.sample, root / s.sample.path, s.person) for s in samples if not s.synthetic and len(s.face.windows)]
+    out: list[Lesson] = []
+    for number, found in enumerate(lessons_of(real, kinds, cache), start=1):
+        out += found
+        if number % 20 == 0:
+            say(f"forged {number} of {len(real)} real clips in time")
+    return out
 
 
 def train(
@@ -405,16 +316,20 @@ def train(
     except OSError as error:
         raise DetectError(f"{out}: cannot write there ({error.strerror})") from error
     samples: list[Prepared] = []
+    lessons: list[Lesson] = []
+    kept_in = cache or out / "prepared"
     for root, catalog in datasets:
         teaching = Catalog([s for s in catalog if s.split in (None, "train")], name=catalog.name)
-        samples += prepared_samples(teaching, root, cache or out / "prepared", recipe, say)
+        found = prepared_samples(teaching, root, kept_in, recipe, say)
+        samples += found
+        lessons += lessons_from(found, root, kept_in / "lessons", recipe, say)
     if network is not None:
         kept = FrameDetector.load(network)
         known, split = kept.description, split_of_network(samples, kept.description)
         say(f"the network of {known.name} {known.version} is kept; {len(split.unseen_people)} people never taught it")
-        progress = Progress(best_step=int(known.figures.get("steps", -1)))
+        steps = int(known.figures.get("steps", -1))
         origin = Origin(known.name, version or known.version, recipe.to_json() | {"seed": seed, "network": "kept"})
-        description = describe(kept.network, split, replace(recipe, size=known.size), progress, seed, origin)
+        description = describe(kept.network, split, lessons, replace(recipe, size=known.size), steps, seed, origin)
         return write_detector(kept.network, description, out / "detector.safetensors")
     split = split_for_training(samples, recipe, seed)
     say(
@@ -426,122 +341,5 @@ def train(
     trainer.run(minutes)
     best = trainer.best()
     origin = Origin(recipe.name, version or "1", recipe.to_json() | {"seed": seed})
-    description = describe(best, split, recipe, trainer.progress, seed, origin)
+    description = describe(best, split, lessons, recipe, trainer.progress.best_step, seed, origin)
     return write_detector(best, description, out / "detector.safetensors")
-
-
-def evidence_of(network: FrameNet, samples: Sequence[Prepared], size: int, most: int = 12) -> list[ClipEvidence]:
-    """What the branches have to go on for each sample."""
-    out = []
-    for s in samples:
-        chosen = spread_indices(len(s.face.crops), most)
-        with torch.inference_mode():
-            batch = to_batch([network_crop(s.face.crops[i], size) for i in chosen])
-            logits, surface = network.logits_and_surface(batch)
-        mean = surface.double().numpy().mean(axis=0)
-        out.append(ClipEvidence(s.synthetic, s.person, s.maker, logits.double().numpy(), s.face.windows, mean))
-    return out
-
-
-def unseen_by_network(split: Split, recipe: TrainRecipe) -> tuple[Prepared, ...]:
-    """Samples that may calibrate: the held-out ones; all of them when only pseudo-forgeries taught the network.
-
-    Then no synthetic clip was ever seen, and a real one was seen as often beside its own forgery as for itself.
-    """
-    return split.check if recipe.synthetic_share > 0 else split.teach + split.check
-
-
-def picture_logits(network: FrameNet, samples: Sequence[Prepared], recipe: TrainRecipe, seed: int) -> list[list[float]]:
-    """Logits of single real pictures, and of pseudo-forgeries of them: what calibrates answers on pictures."""
-    rng = np.random.default_rng(seed)
-    real: list[float] = []
-    forged: list[float] = []
-    for s in samples:
-        for n in spread_indices(len(s.face.crops), 3):
-            crop = s.face.crops[n]
-            treatment = Treatment.draw(rng, recipe.sides)
-            pair = [crop, forge(crop, s.face.landmarks[n], rng, recipe.blend_share)]
-            batch = to_batch([network_crop(treatment.apply(c, crop.shape[0]), recipe.size) for c in pair])
-            with torch.inference_mode():
-                a, b = network(batch).double().tolist()
-            real.append(a)
-            forged.append(b)
-    return [real, forged]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How weights call themselves, and what they were made with."""
-
-    name: str
-    version: str
-    recipe: Mapping[str, Any]
-
-
-def calibrated(
-    clips: Sequence[ClipEvidence], branches: Branches, fusion: Fusion
-) -> tuple[Calibration, float, list[float]]:
-    """What makes probabilities of logits, the threshold, and the logits they were fitted on (rule 5 of the module)."""
-    scores = [branches.scores(c) for c in clips]
-    if branches.temporal.features:
-        without = left_out_scores(clips)
-        # a single maker cannot be left out: then what was fitted on it has to do
-        scores = without if all(isfinite(motion) for motion, _ in without) else scores
-    logits = [fusion.logit(fusion.pooled(c.logits), *pair) for c, pair in zip(clips, scores, strict=True)]
-    labels = [c.synthetic for c in clips]
-    if len(set(labels)) < 2:
-        return Calibration(), 0.5, logits
-    calibration = fit_calibration(labels, logits)
-    probabilities = calibration.probabilities(logits)
-    return calibration, threshold_for_false_alarms(labels, probabilities, TOLERATED_FALSE_ALARMS), logits
-
-
-def describe(
-    network: FrameNet, split: Split, recipe: TrainRecipe, progress: Progress, seed: int, origin: Origin
-) -> Description:
-    """Fit motion and surface branch, fusion, calibration and threshold on training people (rule 1 of the module)."""
-    network = network.cpu().eval()
-    check = evidence_of(network, split.check, recipe.size)
-    clips = evidence_of(network, unseen_by_network(split, recipe), recipe.size)
-    # pictures have no motion and a calibration of their own
-    clips = [c for c in clips if len(c.windows)] or clips
-    branches = Branches.fit(clips) if recipe.temporal else Branches(TemporalModel(), SurfaceModel())
-    fusion = fit_fusion(check if any(not c.synthetic for c in check) else clips)
-    labels = [c.synthetic for c in clips]
-    calibration, threshold, logits = calibrated(clips, branches, fusion)
-    real = [s for s in split.check if not s.synthetic] or [s for s in split.teach if not s.synthetic]
-    pictures = picture_logits(network, real, recipe, seed)
-    alone = [fusion.logit(value) for side in pictures for value in side]
-    truth = [False] * len(pictures[0]) + [True] * len(pictures[1])
-    detail = [detail_of(s.face.crops, recipe.size) for s in split.teach + split.check]
-    figures = {
-        "steps": progress.best_step,
-        "held_out_makers": list(split.held_out_makers),
-        "teaching_samples": len(split.teach),
-        "calibrating_samples": len(clips),
-        "calibrating_auc": _rounded(labels, logits),
-        "calibrating_auc_frames": _rounded(labels, [fusion.pooled(c.logits) for c in clips]),
-        "unknown_sources_auc": auc_on_unknown_sources(clips) if recipe.temporal else {},
-        "picture_auc_pseudo": _rounded(truth, alone),
-    }
-    return Description(
-        name=origin.name,
-        version=origin.version,
-        size=recipe.size,
-        threshold=float(np.clip(threshold, 0.01, 0.99)),
-        calibration=calibration,
-        picture_calibration=fit_calibration(truth, alone),
-        temporal=branches.temporal,
-        surface=branches.surface,
-        fusion=fusion,
-        min_detail=float(0.25 * min(detail)),
-        recipe=origin.recipe,
-        figures=figures,
-        weights_sha256="",
-        unseen_people=split.unseen_people,
-    )
-
-
-def _rounded(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
-    known = len(set(labels)) == 2 and all(isfinite(score) for score in scores)
-    return round(roc_auc(labels, scores), 4) if known else None

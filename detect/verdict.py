@@ -14,7 +14,8 @@ The order of belief. The first rule that applies decides; its number is kept in 
    Neither overrules the other in silence.
 7. Any other high score finds synthesis likely. One face suffices: the highest face counts, not the average. An
    unknown signer's "recorded by a camera" changes nothing, because anybody can sign that.
-8. A score between the two thresholds is undecided.
+8. A score between the two thresholds is undecided. So is a low one of a file in which some seconds on end are high: a
+   forgery of a part is lost in a judgement of the whole.
 9. A low score finds no sign of synthesis.
 """
 
@@ -26,6 +27,7 @@ from enum import StrEnum
 from math import isnan
 
 from detect.detector import DetectError, FaceScore, Score
+from detect.localise import Segment, SegmentRule, segments_of
 from provenance.credential import Credential, Standing
 from provenance.trust import DEVELOPMENT_LIST
 
@@ -153,6 +155,10 @@ def decide(
         return Verdict(Finding.SYNTHETIC_LIKELY, (*seen, about), probability, 7)
     if probability >= policy.no_sign_below:
         return Verdict(Finding.UNDECIDED, (*seen, about), probability, 8)
+    parts = segments_of(score.timeline, SegmentRule.between(policy.synthetic_from, policy.no_sign_below))
+    if parts:
+        told = f"A part of it scores high, though the whole does not: {in_stretches(parts)}."
+        return Verdict(Finding.UNDECIDED, (told, *seen, about), probability, 8)
     return Verdict(Finding.NO_SIGN_OF_SYNTHESIS, (*seen, about), probability, 9)
 
 
@@ -177,6 +183,20 @@ def in_percent(probability: float) -> str:
     if probability > 0.99:
         return ">99%"
     return f"{probability * 100:.0f}%"
+
+
+def in_stretches(parts: Sequence[Segment], at_most: int = 3) -> str:
+    """Segments as people say them: "0:03 to 0:07, and 2 more"."""
+    named = [f"{in_clock(part.start_seconds)} to {in_clock(part.end_seconds)}" for part in parts[:at_most]]
+    rest = len(parts) - len(named)
+    return ", ".join(named) + (f", and {rest} more" if rest else "")
+
+
+def in_clock(seconds: float) -> str:
+    """A time as people write it: 0:07, 12:30, 1:02:03."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def named_signer(credential: Credential | None) -> str:

@@ -37,7 +37,10 @@ def read_dataset(path: Path) -> tuple[Path, Catalog]:
         found = [path / "catalog.jsonl", *sorted(path.glob("*.csv"))]
         found = [file for file in found if file.is_file()]
         if not found:
-            raise DetectError(f"{path}: no catalog.jsonl and no .csv table in this folder; name the file to read")
+            raise DetectError(
+                f"{path}: no catalog.jsonl and no .csv table in this folder; name the file to read, or import the "
+                "folder with `detect corpora import`"
+            )
         if found[0].suffix == ".csv" and len(found) > 1:
             names = ", ".join(file.name for file in found)
             raise DetectError(f"{path}: several tables ({names}); name the one to read")

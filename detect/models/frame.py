@@ -7,9 +7,8 @@ How a file is judged, in this order:
 
 1. `detect.prepare.look_at` finds and follows faces and cuts them out: an abstention there is the answer.
 2. A face without detail, or a video too short to move, is not judged.
-3. Three branches look at it: motion (`TemporalModel`, optical flow and tracked curves over measured seconds), surface
-   (`SurfaceModel`, statistics of the network's first layers) and seams (the network's logit, taught by
-   pseudo-forgeries).
+3. Three branches look at it: motion (`MotionModel`, a forest over measured seconds), surface (`SurfaceModel`,
+   statistics of the network's first layers) and seams (the network's logit, taught by pseudo-forgeries).
 4. Motion and surface are added; seams can only raise suspicion (`Fusion`). The sum is calibrated.
 5. The file's probability is that of its most suspicious face.
 """
@@ -34,53 +33,23 @@ from safetensors.torch import load_file
 
 from detect.calibration import Calibration
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
+from detect.models.forest import Forest
+from detect.models.heat import explain_face
+from detect.models.known import DRAWN, STRANGE, Known
+from detect.models.motion import MotionModel
 from detect.models.network import SURFACE, FrameNet, network_crop, to_batch
-from detect.models.temporal import FEATURES, MIN_FRAMES, usual_second
+from detect.models.temporal import MIN_FRAMES
 from detect.prepare import RATE, FaceLook, Look, LookPlan, look_at
+from detect.prevalence import Rates
 from media.clip import FloatArray, UInt8Array
 from media.faces import FaceFinder
 
 Array = NDArray[np.float64]
 KIND = "frame"
-FORMAT = 1
+FORMAT = 2
+MOTION = "motion"
+"""Prefix of the forest's tensors."""
 CARD = "docs/cards/detector.md"
-
-
-@dataclass(frozen=True)
-class TemporalModel:
-    """A weighted sum of standardised motion measurements; positive means synthetic."""
-
-    features: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    weight: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse unknown features and lists of different lengths."""
-        unknown = sorted(set(self.features) - set(FEATURES))
-        if unknown:
-            raise ValueError(f"features must be measured ones, got {', '.join(unknown)}")
-        if not len(self.features) == len(self.mean) == len(self.scale) == len(self.weight):
-            raise ValueError("features, mean, scale and weight must be of one length")
-        if any(s <= 0 for s in self.scale):
-            raise ValueError(f"scale must be positive, got {self.scale}")
-
-    def scores(self, windows_WF: FloatArray) -> Array:
-        """(W,) one score for each measured second.
-
-        What was not measured in a second is taken from the others of the face; what was in none counts neither way.
-        """
-        columns = [FEATURES.index(name) for name in self.features]
-        x_WK = windows_WF[:, columns].astype(np.float64)
-        x_WK = np.where(np.isfinite(x_WK), x_WK, usual_second(windows_WF[:, columns]))
-        z_WK = np.nan_to_num((x_WK - np.array(self.mean)) / np.array(self.scale), nan=0.0)
-        return np.asarray(np.clip(z_WK, -3, 3) @ np.array(self.weight), np.float64)
-
-    def score(self, windows_WF: FloatArray) -> float:
-        """One score for a face, from the median second of each measurement; nan when nothing was measured."""
-        if len(windows_WF) == 0 or not self.features:
-            return nan
-        return float(self.scores(usual_second(windows_WF)[None])[0])
 
 
 @dataclass(frozen=True)
@@ -119,14 +88,14 @@ class Fusion:
     frame_scale: float = 1.0
     """Spread of the pooled frame logit of real faces."""
     frame_weight: float = 1.0
-    temporal_weight: float = 1.0
+    motion_weight: float = 1.0
     surface_weight: float = 1.0
     top_share: float = 0.5
     """Share of a face's most suspicious looks whose mean counts for half; the mean of all is the other half."""
 
     def __post_init__(self) -> None:
         """Refuse weights that would turn evidence round."""
-        if self.frame_scale <= 0 or min(self.frame_weight, self.temporal_weight, self.surface_weight) < 0:
+        if self.frame_scale <= 0 or min(self.frame_weight, self.motion_weight, self.surface_weight) < 0:
             raise ValueError(f"scale must be positive and weights not negative, got {self}")
         if not 0 < self.top_share <= 1:
             raise ValueError(f"top_share must be in (0, 1], got {self.top_share}")
@@ -136,15 +105,15 @@ class Fusion:
         top = np.sort(logits)[::-1][: max(1, round(self.top_share * len(logits)))]
         return float(0.5 * logits.mean() + 0.5 * top.mean())
 
-    def logit(self, frame: float, temporal: float = nan, surface: float = nan) -> float:
+    def logit(self, frame: float, motion: float = nan, surface: float = nan) -> float:
         """The raw evidence of all branches; nan for a branch that has nothing to say.
 
         Where nothing moves (pictures), the seam branch alone decides.
         """
         beyond = float(np.clip((frame - self.frame_mean) / self.frame_scale, -6, 6))
-        if isnan(temporal):
+        if isnan(motion):
             return beyond
-        value = self.temporal_weight * temporal + self.frame_weight * float(np.logaddexp(0.0, 2 * beyond)) / 2
+        value = self.motion_weight * motion + self.frame_weight * float(np.logaddexp(0.0, 2 * beyond)) / 2
         return value if isnan(surface) else value + self.surface_weight * surface
 
 
@@ -158,7 +127,8 @@ class Description:
     threshold: float
     calibration: Calibration
     picture_calibration: Calibration
-    temporal: TemporalModel
+    motion: MotionModel
+    """Its forest lies among the tensors."""
     surface: SurfaceModel
     fusion: Fusion
     min_detail: float
@@ -171,16 +141,17 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         out = {k: getattr(self, k) for k in ("name", "version", "size", "threshold", "min_detail", "weights_sha256")}
-        parts = {
-            k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "temporal", "surface", "fusion")
+        parts: dict[str, Any] = {
+            k: asdict(getattr(self, k)) for k in ("calibration", "picture_calibration", "surface", "fusion")
         }
+        parts["motion"] = {"features": list(self.motion.features), "fill": list(self.motion.fill)}
         tail = {"recipe": dict(self.recipe), "figures": dict(self.figures), "card": CARD}
         tail["unseen_people"] = list(self.unseen_people)
         return {"kind": KIND, "format": FORMAT, **out, **parts, **tail}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Description:
-        """The description of one file.
+    def from_json(cls, value: Mapping[str, Any], forest: Forest | None = None) -> Description:
+        """The description of one file, and the forest that lies beside it.
 
         Raises:
             ValueError: another kind or format, or a field that is missing or wrong.
@@ -190,7 +161,7 @@ class Description:
                 f"kind {KIND}, format {FORMAT} is read, got {value.get('kind')!r}, {value.get('format')!r}"
             )
         try:
-            temporal = {k: tuple(v) for k, v in value["temporal"].items()}
+            motion = {k: tuple(value["motion"][k]) for k in ("features", "fill")}
             surface = {k: tuple(v) for k, v in value["surface"].items()}
             return cls(
                 name=str(value["name"]),
@@ -199,7 +170,7 @@ class Description:
                 threshold=float(value["threshold"]),
                 calibration=Calibration(**value["calibration"]),
                 picture_calibration=Calibration(**value["picture_calibration"]),
-                temporal=TemporalModel(**temporal),
+                motion=MotionModel(**motion, forest=forest),
                 surface=SurfaceModel(**surface),
                 fusion=Fusion(**value["fusion"]),
                 min_detail=float(value["min_detail"]),
@@ -234,6 +205,7 @@ class FrameDetector:
         self.description = description
         self.plan = plan or LookPlan()
         self._finder: FaceFinder | None = None
+        self._known = Known.load()
 
     @classmethod
     def load(cls, weights: Path) -> FrameDetector:
@@ -245,7 +217,8 @@ class FrameDetector:
         beside = weights.with_suffix(".json")
         try:
             data = weights.read_bytes()
-            description = Description.from_json(json.loads(beside.read_text(encoding="utf-8")))
+            told = json.loads(beside.read_text(encoding="utf-8"))
+            description = Description.from_json(told)
         except OSError as error:
             raise DetectError(
                 f"{error.filename}: cannot read the detector ({error.strerror}); give the .safetensors "
@@ -257,10 +230,14 @@ class FrameDetector:
             raise DetectError(f"{weights}: not the weights that {beside.name} describes; restore the pair")
         network = FrameNet()
         try:
-            network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
-        except (SafetensorError, RuntimeError, OSError) as error:
+            tensors = load_file(weights)
+            trees = {k: v.numpy() for k, v in tensors.items() if k.startswith(f"{MOTION}.")}
+            network.load_state_dict({k: v.float() for k, v in tensors.items() if k not in trees})
+            if trees:
+                description = Description.from_json(told, Forest.from_tensors(trees, MOTION))
+        except (SafetensorError, RuntimeError, OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise DetectError(f"{weights}: not the tensors of this network ({first}); train again") from error
+            raise DetectError(f"{weights}: not the tensors of this detector ({first}); train again") from error
         return cls(network, description)
 
     @property
@@ -268,6 +245,16 @@ class FrameDetector:
         """What to cite."""
         d = self.description
         return ModelFacts(d.name, d.version, d.weights_sha256, d.threshold, CARD)
+
+    @property
+    def rates(self) -> Rates | None:
+        """Shares of synthetic and of real clips flagged at the threshold; None where they were not measured."""
+        found = self.description.figures.get("rates")
+        return Rates(**found) if found else None
+
+    def explain(self, image: UInt8Array, landmarks: FloatArray) -> tuple[UInt8Array, FloatArray]:
+        """Where the seam branch looked in a face: see `detect.models.heat.explain_face`."""
+        return explain_face(self.network, image, landmarks, self.description.size)
 
     def look_closely(self, crops: UInt8Array, batch: int = 16) -> tuple[Array, Array]:
         """(N,) seam logits and (SURFACE,) mean surface of stored crops (N, SIDE, SIDE, 3)."""
@@ -311,7 +298,9 @@ class FrameDetector:
         faces = tuple(self._score_face(n, face, picture) for n, face in enumerate(_worth_judging(look.faces)))
         judged = [face for face in faces if not isnan(face.probability)]
         if not judged:
-            return Score.abstain(Status.LOW_QUALITY, faces[0].reason, look.seconds_of_video, spent())
+            odd = [face.reason for face in faces if face.reason in (DRAWN, STRANGE)]
+            status = Status.OUT_OF_DISTRIBUTION if odd else Status.LOW_QUALITY
+            return Score.abstain(status, odd[0] if odd else faces[0].reason, look.seconds_of_video, spent())
         worst = max(judged, key=lambda face: face.probability)
         timeline = _most_suspicious(judged)
         return Score(worst.probability, Status.OK, "", faces, timeline, look.seconds_of_video, spent())
@@ -323,12 +312,14 @@ class FrameDetector:
         if detail < self.description.min_detail:
             reason = f"the face is too blurred to judge (detail {detail:.0f}, {self.description.min_detail:.0f} needed)"
             return FaceScore(number, first, last, box, nan, (), reason)  # type: ignore[arg-type]
+        if strange := self._known.judge(face.crops):
+            return FaceScore(number, first, last, box, nan, (), strange)  # type: ignore[arg-type]
         logits, statistics = self.look_closely(face.crops)
         d = self.description
         surface = d.surface.score(statistics)
-        temporal = nan if picture else d.temporal.score(face.windows)
-        calibration = d.picture_calibration if isnan(temporal) else d.calibration
-        probability = calibration.probability(d.fusion.logit(d.fusion.pooled(logits), temporal, surface))
+        motion = nan if picture else d.motion.score(face.windows)
+        calibration = d.picture_calibration if isnan(motion) else d.calibration
+        probability = calibration.probability(d.fusion.logit(d.fusion.pooled(logits), motion, surface))
         timeline = self._timeline(face, logits, surface, calibration)
         return FaceScore(number, first, last, box, probability, timeline)  # type: ignore[arg-type]
 
@@ -336,15 +327,15 @@ class FrameDetector:
         self, face: FaceLook, logits: Array, surface: float, calibration: Calibration
     ) -> tuple[TimePoint, ...]:
         d = self.description
-        steady = d.temporal.score(face.windows)
-        seconds = d.temporal.scores(face.windows) if len(face.windows) and d.temporal.features else np.zeros(0)
+        steady = d.motion.score(face.windows)
+        seconds = d.motion.scores(face.windows)
         points = []
         for second in sorted({int(t) for t in face.seconds}):
             looks = logits[face.seconds.astype(np.int64) == second]
             here = seconds[face.window_seconds.astype(np.int64) == second] if len(seconds) else np.zeros(0)
             # one second alone is noisy: half of the motion evidence is what the whole face shows
-            temporal = steady if len(here) == 0 else 0.5 * (float(here[0]) + steady)
-            value = calibration.probability(d.fusion.logit(float(looks.mean()), temporal, surface))
+            motion = steady if len(here) == 0 else 0.5 * (float(here[0]) + steady)
+            value = calibration.probability(d.fusion.logit(float(looks.mean()), motion, surface))
             points.append(TimePoint(float(second), value))
         return tuple(points)
 

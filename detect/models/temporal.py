@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.models.expression import EXPRESSIONS
+from detect.models.pace import PACE_BANDS, distinct_frames, pace_features, pace_names
 from media.clip import FloatArray, UInt8Array
 
 CROP_SIDE = 128
@@ -49,7 +50,7 @@ def _feature_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-FLOW_FEATURES: tuple[str, ...] = _feature_names()
+FLOW_FEATURES: tuple[str, ...] = _feature_names() + pace_names(tuple(REGIONS), MOTIONS)
 """Order of the values of `window_features`."""
 FEATURES: tuple[str, ...] = FLOW_FEATURES + EXPRESSIONS
 """Order of all measurements of a second: those of optical flow, then those of landmarks."""
@@ -175,29 +176,47 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
         raise ValueError(f"frames must be (T, {CROP_SIDE}, {CROP_SIDE}, 3), got {frames_THW3.shape}")
     if len(frames_THW3) < MIN_FRAMES:
         raise ValueError(f"a window needs at least {MIN_FRAMES} frames, got {len(frames_THW3)}")
+    frames_THW3 = distinct_frames(frames_THW3)
     masks = region_masks()
     searcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
     planes = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2YCrCb)) for f in frames_THW3]
     lumas = [np.ascontiguousarray(p[..., 0]) for p in planes]
     values = [p.astype(np.float32) for p in planes]
-    motions, rests, flows = [], [], []
-    for before, after in pairwise(lumas):
+    motions, rests, flows, steps, bands = [], [], [], [], []
+    for n, (before, after) in enumerate(pairwise(lumas)):
         flow = np.asarray(searcher.calc(before, after, None), np.float32)
         motion, rest = rigid_motion(flow, masks["face"])
         motions.append(motion)
         rests.append(np.array([[rest[..., k][masks[r]].mean() for k in (0, 1)] for r in REGIONS]))
         flows.append(flow)
+        step, band = _steps(values[n + 1][..., 0] - values[n][..., 0], masks)
+        steps.append(step)
+        bands.append(band)
     near = np.median([_change(values[i], values[j], flows[i], masks) for i, j in _pairs(len(values), 1, 8)], axis=0)
     lag = min(6, len(values) - 1)
     far = []
     for i, j in _pairs(len(values), lag, 3):
         flow = np.asarray(searcher.calc(lumas[i], lumas[j], None), np.float32)
         far.append(_change(values[i], values[j], flow, masks))
-    return _collect(np.array(motions), np.array(rests), near, np.median(far, axis=0))
+    flow_features = _collect(np.array(motions), np.array(rests), near, np.median(far, axis=0))
+    loose_TR = np.linalg.norm(np.array(rests), axis=2)
+    paces = pace_features(np.array(steps), np.array(bands), loose_TR, np.array(motions))
+    return np.concatenate([flow_features, np.array(paces, np.float32)])
+
+
+def _steps(difference: FloatArray, masks: dict[str, NDArray[np.bool_]]) -> tuple[list[float], list[list[float]]]:
+    """How much a frame differs from the one before: (R,) mean absolute, (B, R) root mean square of each band."""
+    regions = (*REGIONS, "face")
+    band = [[float(np.sqrt(np.mean(b[masks[r]] ** 2))) for r in regions] for b in _bands(difference)[:PACE_BANDS]]
+    return [float(np.abs(difference[masks[r]]).mean()) for r in regions], band
 
 
 def usual_second(windows_WF: FloatArray) -> FloatArray:
     """(F,) the median of each measurement over the seconds in which it was made; nan where it never was."""
+    if len(windows_WF) == 0:
+        return np.full(windows_WF.shape[1], np.nan, np.float32)
+    if np.isfinite(windows_WF).all():
+        return np.asarray(np.median(windows_WF, axis=0), np.float32)
     found = [column[np.isfinite(column)] for column in windows_WF.T]
     return np.array([np.median(column) if len(column) else np.nan for column in found], np.float32)
 
@@ -205,7 +224,7 @@ def usual_second(windows_WF: FloatArray) -> FloatArray:
 def _collect(
     motion_TM: NDArray[np.float64], rest_TR2: NDArray[np.float64], near: NDArray[np.float64], far: NDArray[np.float64]
 ) -> FloatArray:
-    """In the order of `FLOW_FEATURES`: jerk over speed is how unevenly something moves, whatever its pace."""
+    """In the order of `_feature_names`: jerk over speed is how unevenly something moves, whatever its pace."""
     out: list[float] = []
     for m in range(len(MOTIONS)):
         speed, jerk = np.abs(motion_TM[:, m]), np.abs(np.diff(motion_TM[:, m]))

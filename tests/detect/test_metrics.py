@@ -87,3 +87,76 @@ def test_a_clearly_better_detector_is_told_from_chance() -> None:
     labels = np.tile([0, 1], 100)
     difference, p = metrics.compare_auc(labels, labels + rng.normal(0, 0.4, 200), rng.random(200))
     assert difference > 0.3 and p < 0.001
+
+
+def test_a_paired_difference_is_told_where_two_intervals_overlap() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1], 100)
+    person = [str(p) for p in np.repeat(np.arange(40), 5)]
+    hard = rng.normal(0, 0.8, 40).repeat(5) + rng.normal(0, 0.3, 200)
+    good, better = labels + hard, 1.3 * labels + hard
+    one, other = (metrics.measure(metrics.roc_auc, labels, s, person, draws=300) for s in (good, better))
+    assert other.low < one.high  # side by side they look alike
+    difference = metrics.measure_difference(metrics.roc_auc, labels, better, good, person, draws=300)
+    assert difference.value == pytest.approx(other.value - one.value)
+    assert difference.low > 0
+    same = metrics.measure_difference(metrics.roc_auc, labels, good, good, person, draws=50)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert not metrics.measure_difference(metrics.roc_auc, [1, 1], [0.1, 0.2], [0.3, 0.4]).scored
+
+
+def test_partial_auc_is_one_half_for_chance_and_one_for_perfection() -> None:
+    labels = [0] * 50 + [1] * 50
+    assert metrics.partial_auc(labels, [0.0] * 50 + [1.0] * 50, 0.05) == pytest.approx(1.0)
+    assert metrics.partial_auc(labels, [0.5] * 100, 0.05) == pytest.approx(0.5)
+    assert metrics.partial_auc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], 1.0) == pytest.approx(0.75)
+    # all that counts is the part with few false alarms: half of the clips is found there, by hand
+    assert metrics.partial_auc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], 0.5) == pytest.approx(
+        0.5 * (1 + (0.25 - 0.125) / (0.5 - 0.125))
+    )
+
+
+def test_too_few_real_clips_leave_one_in_a_thousand_open() -> None:
+    labels, scores = [0] * 100 + [1] * 10, [*np.linspace(0, 0.5, 100), *np.linspace(0.4, 1.0, 10)]
+    assert metrics.found_at_false_alarms(labels, scores, 0.01, draws=50).scored
+    open_question = metrics.found_at_false_alarms(labels, scores, 0.001)
+    assert isnan(open_question.value)
+    assert open_question.reason == "100 real clips cannot tell 0.1% of false alarms: 1000 are needed"
+
+
+def test_a_flag_is_worth_little_where_synthetic_files_are_rare() -> None:
+    worth, safe = metrics.predictive_values(0.9, 0.05, 0.01)
+    assert worth == pytest.approx(0.009 / (0.009 + 0.0495))
+    assert safe == pytest.approx(0.9405 / (0.9405 + 0.001))
+    assert metrics.predictive_values(0.9, 0.05, 0.5)[0] == pytest.approx(0.9 / 0.95)
+    assert isnan(metrics.predictive_values(0.0, 0.0, 0.5)[0])
+    for wrong in ((1.1, 0.0, 0.5), (0.5, -0.1, 0.5), (0.5, 0.5, 0.0), (0.5, 0.5, 1.0)):
+        with pytest.raises(ValueError, match="got"):
+            metrics.predictive_values(*wrong)
+
+
+def test_the_newsroom_reads_how_many_of_a_hundred_flagged_files_are_synthetic() -> None:
+    told = metrics.flags_in_words(0.9, 0.05, 0.01)
+    assert told == "Of 100 files flagged among uploads of which 1% are synthetic, about 15 are."
+    assert "fewer than 1 are" in metrics.flags_in_words(0.5, 0.5, 0.001)
+    assert "nearly all are" in metrics.flags_in_words(0.9, 0.0, 0.01)
+    assert "no file" in metrics.flags_in_words(0.0, 0.0, 0.01)
+
+
+def test_withholding_unsure_answers_lowers_the_risk_of_those_kept() -> None:
+    # surest first: right, right, wrong, right
+    curve = metrics.risk_coverage([1, 0, 1, 0], [0.99, 0.05, 0.2, 0.4])
+    assert curve.coverages == (0.25, 0.5, 0.75, 1.0)
+    assert curve.risks == pytest.approx((0.0, 0.0, 1 / 3, 0.25))
+    assert curve.area == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
+    assert curve.risk_at(0.6) == pytest.approx(1 / 3)
+    assert curve.to_json()["risk_at_1"] == 0.25
+
+
+def test_a_confidence_of_its_own_may_order_the_answers_and_ties_stay_together() -> None:
+    curve = metrics.risk_coverage([1, 0, 1, 0], [0.99, 0.05, 0.2, 0.4], confidences=[1, 1, 0, 0])
+    assert curve.coverages == (0.5, 1.0)
+    assert curve.area == pytest.approx((0 * 2 + 0.25 * 2) / 4)
+    assert isnan(metrics.risk_coverage([], []).area)
+    with pytest.raises(ValueError, match="as many as labels"):
+        metrics.risk_coverage([1, 0], [0.5, 0.5], confidences=[1])

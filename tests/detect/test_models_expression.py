@@ -3,7 +3,6 @@ import pytest
 
 from detect.models import expression
 from detect.models.expression import EXPRESSIONS, LIPS, MIN_TRACKED_FRAMES, expression_features, longest_run, roughness
-from detect.models.frame import TemporalModel
 from detect.models.temporal import FEATURES, usual_second
 from media.landmarks import BLENDSHAPE_NAMES
 
@@ -33,17 +32,6 @@ def value(features: np.ndarray, name: str) -> float:
 def test_a_smooth_mouth_is_told_from_the_same_mouth_under_a_trackers_jitter(name: str) -> None:
     smooth, filmed = (expression_features(*a_second(jitter)) for jitter in (0.0002, 0.01))
     assert value(smooth, name) < value(filmed, name) - 0.2
-
-
-def test_a_smooth_mouth_scores_more_synthetic_than_one_with_a_trackers_jitter() -> None:
-    count = len(EXPRESSIONS)
-    model = TemporalModel(EXPRESSIONS, (0.4,) * count, (0.2,) * count, (-0.25,) * count)
-
-    def score(jitter: float) -> float:
-        flow = np.zeros(len(FEATURES) - count, np.float32)
-        return model.score(np.concatenate([flow, expression_features(*a_second(jitter))])[None])
-
-    assert score(0.0002) > score(0.01) + 0.3
 
 
 def test_the_size_of_a_face_changes_nothing() -> None:
@@ -97,23 +85,6 @@ def test_curves_of_another_shape_are_refused() -> None:
         expression_features(points[:, :468], shapes)
     with pytest.raises(ValueError, match="blendshapes"):
         expression_features(points, shapes[:-1])
-
-
-def test_what_was_never_measured_counts_neither_way_and_never_as_one_half() -> None:
-    model = TemporalModel(("uneven_x", "rough_lips"), (0.0, 0.4), (1.0, 0.2), (-1.0, -1.0))
-    windows = np.zeros((3, len(FEATURES)), np.float32)
-    windows[:, FEATURES.index("uneven_x")] = -2.0
-    windows[:, FEATURES.index("rough_lips")] = np.nan
-    assert model.score(windows) == pytest.approx(2.0)
-    only = TemporalModel(("rough_lips",), (0.4,), (0.2,), (-1.0,))
-    assert only.score(windows) == 0.0 and np.isnan(only.score(windows[:0]))
-
-
-def test_a_second_without_tracking_takes_the_other_seconds_word() -> None:
-    model = TemporalModel(("rough_lips",), (0.4,), (0.2,), (-1.0,))
-    windows = np.zeros((3, len(FEATURES)), np.float32)
-    windows[:, FEATURES.index("rough_lips")] = (0.2, np.nan, 0.2)
-    assert model.scores(windows) == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_the_usual_second_is_the_median_of_what_was_measured() -> None:

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from detect.models import temporal
-from detect.models.fusing import ClipEvidence, fit_fusion, fit_positive, fit_temporal, sample_weights
 
 SIDE = temporal.CROP_SIDE
 
@@ -77,55 +76,16 @@ def test_too_few_frames_or_another_size_are_refused() -> None:
         temporal.window_features(np.zeros((10, 64, 64, 3), np.uint8))
 
 
-def evidence(synthetic: bool, person: str, level: float, rng: np.random.Generator, name: str) -> ClipEvidence:
-    windows = rng.normal(0, 1, (4, len(temporal.FEATURES))).astype(np.float32)
-    windows[:, temporal.FEATURES.index(name)] += level
-    return ClipEvidence(synthetic, person, "m", rng.normal(0, 1, 4), windows, rng.normal(0, 1, 48))
+def test_doubled_frames_change_nothing() -> None:
+    time = np.arange(24)
+    once = moving(np.stack([6 * np.sin(time / 8), 3 * np.cos(time / 8)], 1), 3.0)
+    doubled = np.insert(once, 12, once[11], axis=0)
+    assert temporal.window_features(doubled) == pytest.approx(temporal.window_features(once))
 
 
-@pytest.mark.parametrize(("shift", "counts"), [(-2.0, True), (2.0, False)])
-def test_a_measurement_counts_only_in_the_direction_that_reasoning_allows(shift: float, counts: bool) -> None:
-    rng, name = np.random.default_rng(0), "uneven_x"
-    clips = [evidence(i % 2 == 1, f"p{i}", shift * (i % 2), rng, name) for i in range(60)]
-    model = fit_temporal(clips, [{name: -1}])
-    assert bool(model.features) == counts
-    if counts:
-        fresh = [model.score(evidence(s, "q", shift * s, rng, name).windows) for s in (True, False) for _ in range(20)]
-        assert np.mean(fresh[:20]) > np.mean(fresh[20:]) + 0.5
-
-
-def test_without_measured_seconds_motion_has_no_say() -> None:
-    rng = np.random.default_rng(1)
-    clips = [evidence(i % 2 == 1, f"p{i}", -2.0 * (i % 2), rng, "uneven_x") for i in range(40)]
-    model = fit_temporal(clips, [{"uneven_x": -1}])
-    assert np.isnan(model.score(np.zeros((0, len(temporal.FEATURES)), np.float32)))
-
-
-def test_a_strong_pull_gives_equal_weights() -> None:
-    rng = np.random.default_rng(2)
-    labels = np.arange(80) % 2 == 1
-    z = rng.normal(0, 1, (80, 2)) + labels[:, None] * np.array([2.0, 0.5])
-    free, _ = fit_positive(z, labels, np.full(80, 1 / 80), 0.0)
-    equal, _ = fit_positive(z, labels, np.full(80, 1 / 80), 1e3)
-    assert free[0] > 2 * free[1]
-    assert equal[0] == pytest.approx(equal[1], rel=0.02)
-
-
-def test_people_with_many_clips_do_not_drown_the_others() -> None:
-    rng = np.random.default_rng(3)
-    clips = [evidence(False, "star", 0, rng, "uneven_x") for _ in range(16)]
-    clips += [evidence(False, "other", 0, rng, "uneven_x"), evidence(True, "fake", 0, rng, "uneven_x")]
-    weight = sample_weights(clips)
-    assert weight.sum() == pytest.approx(1.0) and weight[-1] == pytest.approx(0.5)
-    assert weight[:16].sum() == pytest.approx(4 * weight[16])
-
-
-def test_the_frame_branch_speaks_only_beyond_what_real_faces_reach() -> None:
-    rng = np.random.default_rng(4)
-    clips = [evidence(False, f"p{i}", 0, rng, "uneven_x") for i in range(100)]
-    fusion = fit_fusion(clips)
-    usual = [fusion.pooled(c.logits) for c in clips]
-    assert np.mean([u > fusion.frame_mean for u in usual]) <= 0.06
-    quiet = fusion.logit(float(np.median(usual)), 0.0)
-    loud = fusion.logit(fusion.frame_mean + 4 * fusion.frame_scale, 0.0)
-    assert quiet < 0.2 and loud > 3.0
+def test_motion_in_bursts_is_told_from_even_motion_of_the_same_reach() -> None:
+    even = np.stack([np.linspace(0, 12, 25), np.zeros(25)], 1)
+    burst = np.stack([np.repeat([0, 4, 8, 12], [8, 6, 6, 5]) + np.linspace(0, 0.5, 25), np.zeros(25)], 1)
+    calm, jerky = (temporal.window_features(moving(o, 1.0)) for o in (even, burst))
+    for name in ("shift_jumps", "step_face_jumps"):
+        assert value(calm, name) < value(jerky, name) - 0.5

@@ -126,6 +126,15 @@ def test_a_video_without_a_face_is_an_answer(tmp_path: Path, counting_clip: Clip
     assert look.seconds_of_video == pytest.approx(2.0, abs=0.1)
 
 
+def test_a_folder_of_pictures_is_looked_at_without_measuring_motion(tmp_path: Path) -> None:
+    portrait = read_image(Path(str(files("countermark"))) / "demo_assets" / "dora.webp")
+    picture = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    for n in (2, 10, 1):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), np.ascontiguousarray(picture[..., ::-1]))
+    look = look_at(tmp_path)
+    assert look.status is Status.OK and len(look.faces[0].crops) == 3 and len(look.faces[0].windows) == 0
+
+
 def test_boxes_are_in_pixels_of_the_file_however_small_it_was_looked_at(tmp_path: Path) -> None:
     portrait = read_image(Path(str(files("countermark"))) / "demo_assets" / "dora.webp")
     wide = np.zeros((512, 768, 3), np.uint8)

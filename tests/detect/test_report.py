@@ -16,18 +16,17 @@ from PIL import Image
 
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
 from detect.forensics import Fact, FileFacts
+from detect.prevalence import Rates
 from detect.report import (
     EvidencePicture,
     Report,
-    in_clock,
     plot,
     printable,
-    probability_at_base_rate,
     time_ticks,
     to_html,
     write_html,
 )
-from detect.verdict import Policy, decide
+from detect.verdict import Policy, decide, in_clock
 from provenance.credential import Credential, Standing
 
 MODEL = ModelFacts("frame", "1", "ab" * 32, 0.6, "docs/model-cards/frame.md")
@@ -94,17 +93,55 @@ def test_an_abstention_is_null_in_the_json() -> None:
     assert said["credential"]["standing"] is None
 
 
-def test_the_same_score_means_less_where_synthetic_files_are_rare() -> None:
-    assert probability_at_base_rate(0.9, 0.5) == pytest.approx(0.9)
-    assert probability_at_base_rate(0.9, 0.01) == pytest.approx(9 / (9 + 99))
-    assert probability_at_base_rate(0.9, 0.2, calibrated_at=0.2) == pytest.approx(0.9)
-    assert probability_at_base_rate(0.0, 0.5) == 0.0
-    assert probability_at_base_rate(1.0, 0.01) == 1.0
-    for rate in (0.0, 1.0, nan):
-        with pytest.raises(ValueError, match="base_rate"):
-            probability_at_base_rate(0.5, rate)
-    with pytest.raises(ValueError, match="probability"):
-        probability_at_base_rate(1.5, 0.5)
+def test_the_stated_prevalence_is_read_in_the_json_and_on_the_page() -> None:
+    said = replace(report(), prevalence=0.01, rates=Rates(0.8, 0.05, 400))
+    reading = json.loads(json.dumps(said.to_json()))["prevalence"]
+    assert reading["probability"] == pytest.approx(9 / (9 + 99))
+    assert reading["flagged"] == pytest.approx(0.139, abs=0.001)
+    text = "".join(Page(to_html(said)).words)
+    assert "Of 100 files flagged among uploads of which 1% are synthetic, about 14 are." in text
+    assert report().to_json()["prevalence"] is None
+    with pytest.raises(ValueError, match="prevalence"):
+        replace(report(), prevalence=1.0)
+
+
+def partly() -> Report:
+    forged = line(0.1, 0.1, 0.95, 0.95, 0.95, 0.1, 0.1, 0.1)
+    face = FaceScore(0, 0.0, 8.0, (10, 10, 40, 40), 0.9, forged)
+    return report(Score(0.9, Status.OK, "", (face,), forged, 8.0, 1.5))
+
+
+def test_the_segments_of_a_partial_forgery_are_in_the_json_and_on_the_page() -> None:
+    said = partly()
+    assert said.to_json()["segments"] == [{"start": 2.0, "end": 5.0, "confidence": pytest.approx(0.9, abs=0.1)}]
+    assert said.to_json()["faces"][0]["segments"] == said.to_json()["segments"]
+    page = Page(to_html(said))
+    assert "High 0:02 to 0:05." in "".join(page.words)
+    (drawn,) = [a for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+    assert "high 0:02 to 0:05" in str(drawn["aria-label"])
+    overall = plot(said.score.timeline, 8.0, POLICY, said.segments())
+    assert overall is not None and overall.bands == ((180.0, 270.0, "0:02 to 0:05"),)
+
+
+def test_a_forgery_of_the_whole_is_said_to_be_one() -> None:
+    whole = line(*[0.95] * 8)
+    assert report(Score(0.9, Status.OK, "", (), whole, 8.0, 1.0)).when() == "throughout"
+    assert report(Score(0.1, Status.OK, "", (), line(0.1, 0.2), 2.0, 1.0)).when() == ""
+
+
+def test_the_mouth_and_the_heat_map_are_shown_where_there_are_any() -> None:
+    plain = report()
+    with_strip = replace(
+        plain.pictures[0], mouths_jpeg=jpeg(), mouths=8, heat_jpeg=jpeg(), heat_says="What the seam branch looked at."
+    )
+    page = Page(to_html(replace(plain, pictures=(with_strip,))))
+    alts = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
+    assert any("mouth of face 1 in 8 frames" in alt for alt in alts)
+    assert any("Heat map" in alt for alt in alts)
+    assert "What the seam branch looked at." in "".join(page.words)
+    assert "Heat map" not in to_html(plain)
+    with pytest.raises(ValueError, match="sentence"):
+        replace(plain.pictures[0], heat_jpeg=jpeg())
 
 
 def test_the_page_loads_nothing_from_anywhere() -> None:

@@ -7,8 +7,9 @@ from math import nan
 
 import pytest
 
-from detect.detector import DetectError, FaceScore, Score, Status
-from detect.verdict import Finding, Policy, Verdict, decide, in_percent, strongest_probability
+from detect.detector import DetectError, FaceScore, Score, Status, TimePoint
+from detect.localise import Segment
+from detect.verdict import Finding, Policy, Verdict, decide, in_percent, in_stretches, strongest_probability
 from provenance.credential import Credential, Standing
 
 POLICY = Policy(synthetic_from=0.6, no_sign_below=0.4)
@@ -158,6 +159,28 @@ def test_several_faces_are_counted_and_the_unjudged_ones_named() -> None:
 )
 def test_thresholds_belong_to_the_more_suspicious_side(probability: float, finding: Finding) -> None:
     assert decide(None, scored(probability), POLICY).finding is finding
+
+
+def over_time(probability: float, *seconds: float) -> Score:
+    return Score(probability, Status.OK, "", (), tuple(TimePoint(float(n), p) for n, p in enumerate(seconds)))
+
+
+def test_a_low_file_with_high_seconds_on_end_is_undecided_and_says_when() -> None:
+    verdict = decide(None, over_time(LOW, 0.1, 0.1, 0.95, 0.95, 0.95, 0.1, 0.1), POLICY)
+    assert (verdict.finding, verdict.rule) == (UNDECIDED, 8)
+    assert "0:02 to 0:05" in verdict.because[0]
+    assert verdict.probability == LOW
+
+
+@pytest.mark.parametrize("seconds", [(0.1,) * 6, (0.1, 0.1, 0.7, 0.1, 0.1), (0.5, 0.5, 0.5)])
+def test_a_flash_or_a_curve_between_the_thresholds_changes_no_finding(seconds: tuple[float, ...]) -> None:
+    assert decide(None, over_time(LOW, *seconds), POLICY).finding is NO_SIGN
+
+
+def test_many_stretches_are_counted_and_not_listed() -> None:
+    parts = [Segment(10.0 * n, 10.0 * n + 3, 0.9) for n in range(5)]
+    assert in_stretches(parts) == "0:00 to 0:03, 0:10 to 0:13, 0:20 to 0:23, and 2 more"
+    assert in_stretches(parts[:1]) == "0:00 to 0:03"
 
 
 @pytest.mark.parametrize("thresholds", [(0.4, 0.6), (1.0, 0.5), (0.5, 0.0), (nan, 0.2), (0.5, nan)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from media.clip import Clip, MediaError, Waveform
-from media.perturb import PERTURBATIONS, PLATFORMS, Level, available_perturbations, perturb
+from media.perturb import PERTURBATIONS, PLATFORMS, SEVEN_BY_FIVE, Level, available_perturbations, perturb
 
 ALL = [(name, level) for name, kind in PERTURBATIONS.items() for level in (kind.levels[0], kind.levels[-1])]
 
@@ -40,7 +40,7 @@ def test_twice_the_same_perturbation_gives_the_same_clip(moving: Clip, name: str
     once, again = perturb(moving, name, level), perturb(moving, name, level)
     assert np.array_equal(once.frames, again.frames)
     assert np.array_equal(moving.frames, before)
-    if name not in ("crop", "fps", "platform"):
+    if name not in ("crop", "letterbox", "fps", "drop", "screen_recorder", "platform"):
         assert once.frames.shape == moving.frames.shape
         assert once.fps == moving.fps
     if name != "silence":
@@ -56,12 +56,28 @@ def test_every_encoder_of_the_ladder_is_in_this_build() -> None:
     assert set(available_perturbations()) == set(PERTURBATIONS)
 
 
-@pytest.mark.parametrize("name", ["h264", "hevc", "vp9", "av1", "jpeg", "resize", "blur", "noise", "generations"])
+RISING = [
+    "h264",
+    "hevc",
+    "vp9",
+    "av1",
+    "jpeg",
+    "resize",
+    "pixelate",
+    "chroma",
+    "blur",
+    "noise",
+    "blocks",
+    "generations",
+]
+
+
+@pytest.mark.parametrize("name", [*RISING, "text", "freeze", "duplicate", "screen"])
 def test_levels_go_from_mild_to_hard(moving: Clip, name: str) -> None:
     levels = PERTURBATIONS[name].levels
     mild, hard = perturb(moving, name, levels[1]), perturb(moving, name, levels[-1])
     assert 0 < distance(mild, moving) < distance(hard, moving)
-    assert distance(hard, moving) < 40
+    assert distance(hard, moving) < 55
 
 
 def test_codecs_return_every_frame_in_its_place(moving: Clip) -> None:
@@ -151,6 +167,11 @@ def test_platforms_shrink_to_their_lines() -> None:
         ("blur", "much", "must be a number"),
         ("noise", float("nan"), "0 to 128"),
         ("platform", "moon", "there is no platform 'moon'"),
+        ("chroma", "4:4:4", "level must be one of 4:2:2"),
+        ("blocks", -1, "0 to 100000"),
+        ("freeze", 1.0, "0 to 0.95"),
+        ("letterbox", 0.0, "0.2 to 5"),
+        ("screen", 11, "0 to 10"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(moving: Clip, name: str, level: Level, words: str) -> None:
@@ -163,3 +184,34 @@ def test_encoders_are_silent(moving: Clip, capfd: pytest.CaptureFixture[str]) ->
     for name in ("h264", "hevc", "vp9", "av1"):
         perturb(moving, name, 40)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_suite_of_seven_by_five_is_seven_kinds_in_five_levels_that_all_work() -> None:
+    assert list(SEVEN_BY_FIVE) == ["CS", "CC", "BW", "GNC", "GB", "JPEG", "VC"]
+    frames = np.random.default_rng(0).integers(0, 255, (2, 144, 128, 3), dtype=np.uint8)
+    clip = Clip(frames, Fraction(25))
+    for short, (name, levels) in SEVEN_BY_FIVE.items():
+        assert len(set(levels)) == 5, short
+        changes = [distance(perturb(clip, name, level), clip) for level in levels]
+        assert changes == sorted(changes), (short, changes)
+        assert changes[0] > 0, short
+
+
+def test_the_suite_says_jpeg_and_means_it() -> None:
+    """Scaling down and up again, which goes by this name elsewhere, leaves no trace of 8 x 8 blocks."""
+    name, levels = SEVEN_BY_FIVE["JPEG"]
+    noise = np.random.default_rng(0).normal(128, 20, (64, 64, 1)).clip(0, 255).astype(np.uint8)
+    clip = Clip(np.repeat(noise, 3, axis=-1)[None], Fraction(25))
+
+    def blocked(out: Clip) -> float:
+        """How many more DCT coefficients are (nearly) zero on the grid of JPEG than beside it."""
+        luma = out.frames[0, ..., 0].astype(np.float64) - 128
+
+        def zeros(start: int) -> float:
+            corners = [(y, x) for y in range(start, 56, 8) for x in range(start, 56, 8)]
+            return float(np.mean([np.abs(cv2.dct(luma[y : y + 8, x : x + 8])) < 1.0 for y, x in corners]))
+
+        return zeros(0) - zeros(4)
+
+    assert all(blocked(perturb(clip, name, level)) > 0.3 for level in levels)
+    assert abs(blocked(perturb(clip, "resize", 0.5))) < 0.1, "scaling draws no blocks"

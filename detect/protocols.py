@@ -1,0 +1,160 @@
+"""Leave-one-maker-out over a whole collection: how a way of training does on generators nobody has trained it on.
+
+    results = unseen_makers_of(load_detector(), [read_dataset(path)], Path("runs/unseen"))
+
+The network of a detector is kept; motion and surface branch are fitted again for each maker, without that maker, its
+people, and a fold of the real people, who are the other label. Splits are ignored: everything is left out once. Writes
+`scores.jsonl` (one line for each maker and clip) and `figures.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect import metrics
+from detect.describing import evidence_of
+from detect.detector import DetectError
+from detect.lessons import Lesson
+from detect.models.frame import FrameDetector
+from detect.models.fusing import ClipEvidence
+from detect.models.leaving_out import unseen_makers
+from detect.recipes import TrainRecipe, frame_cpu
+from detect.report import write_whole
+from detect.splitting import Prepared
+from detect.train import lessons_from, prepared_samples
+from media.catalog import Catalog
+
+Say = Callable[[str], None]
+Told = Sequence[tuple[ClipEvidence, float]]
+DRAWS = 500
+
+
+def _silent(text: str) -> None:
+    """For callers who do not want to hear anything."""
+
+
+def unseen_makers_of(
+    detector: FrameDetector,
+    datasets: Sequence[tuple[Path, Catalog]],
+    out: Path,
+    *,
+    recipe: TrainRecipe | None = None,
+    cache: Path | None = None,
+    with_lessons: bool = True,
+    say: Say = _silent,
+) -> dict[str, Any]:
+    """Fit and score without each maker in turn; save scores and figures and return the figures.
+
+    Args:
+        detector: whose network and fusion are kept.
+        datasets: (folder, catalog) pairs, all splits.
+        out: folder for scores.jsonl and figures.json.
+        recipe: how to prepare and which forgeries in time to teach; `frame_cpu` by default.
+        cache: folder of prepared crops and lessons, inside `out` by default.
+        with_lessons: teach forgeries in time; without them, the same protocol tells what they are worth.
+        say: told one line at a time how it goes.
+
+    Raises:
+        DetectError: when a label is missing, no maker can be left out, or the folder cannot be written.
+    """
+    recipe = recipe or frame_cpu()
+    kept_in = cache or out / "prepared"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DetectError(f"{out}: cannot write there ({error.strerror})") from error
+    samples: list[Prepared] = []
+    lessons: list[Lesson] = []
+    for root, catalog in datasets:
+        found = prepared_samples(catalog, root, kept_in, recipe, say)
+        samples += [s for s in found if len(s.face.windows)]
+        if with_lessons:
+            lessons += lessons_from(found, root, kept_in / "lessons", recipe, say)
+    if len({s.synthetic for s in samples}) < 2:
+        raise DetectError("leaving makers out needs clips of both labels; give datasets that hold both")
+    clips = evidence_of(detector.network, samples, detector.description.size)
+    say(f"{len(clips)} clips, {len(lessons)} lessons; leaving out each maker in turn")
+    told = unseen_makers(clips, lessons, detector.description.fusion)
+    if not told:
+        raise DetectError("no maker can be left out: clips of at least two makers are needed")
+    names = {id(clip): sample.sample.id for clip, sample in zip(clips, samples, strict=True)}
+    write_whole("".join(_lines(told, names)), out / "scores.jsonl")
+    results = figures_of(told) | {"clips": len(clips), "lessons": len(lessons)}
+    write_whole(json.dumps(results, indent=1, sort_keys=True) + "\n", out / "figures.json")
+    return results
+
+
+def _lines(told: Mapping[str, Told], names: Mapping[int, str]) -> list[str]:
+    return [
+        json.dumps(
+            {"left_out": maker, "id": names[id(c)], "synthetic": c.synthetic, "person": c.person, "logit": round(v, 5)}
+        )
+        + "\n"
+        for maker, rows in told.items()
+        for c, v in rows
+    ]
+
+
+def figures_of(told: Mapping[str, Told], draws: int = DRAWS) -> dict[str, Any]:
+    """Each maker against all real people, and the mean and the worst over makers.
+
+    Args:
+        told: what `unseen_makers` gave.
+        draws: bootstrap resamples of people.
+    """
+    by_maker: dict[str, Any] = {}
+    for maker, rows in told.items():
+        labels, values = [c.synthetic for c, _ in rows], [v for _, v in rows]
+        people = [c.person for c, _ in rows]
+        wanted: dict[str, metrics.Metric] = {
+            "auc": metrics.roc_auc,
+            "tpr_at_5_percent_fpr": lambda y, p: metrics.rate_at_false_alarms(y, p, 0.05),
+            "tpr_at_1_percent_fpr": lambda y, p: metrics.rate_at_false_alarms(y, p, 0.01),
+        }
+        measured = {n: metrics.measure(m, labels, values, people, draws=draws).to_json() for n, m in wanted.items()}
+        by_maker[maker] = {"synthetic": sum(labels), "real": len(labels) - sum(labels), **measured}
+    return {"by_maker": by_maker, **_over_makers(told, draws)}
+
+
+def _over_makers(told: Mapping[str, Told], draws: int) -> dict[str, Any]:
+    """Mean and worst AUC over makers with intervals: the same people are drawn for all makers at once."""
+    everybody = sorted({c.person for rows in told.values() for c, _ in rows})
+    at = {person: n for n, person in enumerate(everybody)}
+    tables = [
+        (
+            np.array([c.synthetic for c, _ in rows]),
+            np.array([v for _, v in rows]),
+            np.array([at[c.person] for c, _ in rows]),
+        )
+        for rows in told.values()
+    ]
+    rng = np.random.default_rng(0)
+
+    def once(times_P: NDArray[np.int64]) -> list[float]:
+        out = []
+        for label, value, person in tables:
+            often = times_P[person]
+            out.append(metrics.roc_auc(np.repeat(label, often), np.repeat(value, often)))
+        return out
+
+    whole = once(np.ones(len(everybody), np.int64))
+    drawn = np.array(
+        [once(np.bincount(rng.integers(0, len(at), len(at)), minlength=len(at))) for _ in range(draws)], np.float64
+    )
+    out: dict[str, Any] = {}
+    for name, reduce in (("mean_auc", np.nanmean), ("worst_auc", np.nanmin)):
+        values = [float(reduce(row)) for row in drawn if np.isfinite(row).any()]
+        low, high = np.quantile(values, [0.025, 0.975])
+        out[name] = metrics.Measure(float(reduce(whole)), float(low), float(high)).to_json()
+    rates = [_rate(label, value, 0.05) for label, value, _ in tables]
+    return out | {"mean_tpr_at_5_percent_fpr": round(float(np.mean(rates)), 4)}
+
+
+def _rate(label: NDArray[np.bool_], value: NDArray[np.float64], false_alarms: float) -> float:
+    return metrics.rate_at_false_alarms(label, value, false_alarms)
