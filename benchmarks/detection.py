@@ -2,11 +2,13 @@
 
 Writes `results/detection.json`: figures with intervals, trivial baselines beside them. Scores go to the folder of `-o`.
 Figures saved before (`detect evaluate ... -o DIR`) are tabled without scoring again: `--figures DIR/figures.json`.
+Those of `detect unseen` stand beside them: `--unseen DIR/figures.json`, and once more without lessons.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -49,6 +51,19 @@ def result_of(figures: dict[str, Any]) -> Result:
     return Result("detection", "python -m benchmarks.detection CATALOG", tables, notes)
 
 
+def unseen_rows(name: str, figures: dict[str, Any]) -> list[Row]:
+    """The figures of `detect unseen` as rows: mean and worst over makers, then each maker."""
+    rate = f"{figures['mean_tpr_at_5_percent_fpr']:.4f}"
+    rows = [
+        row("mean auc over makers", figures["mean_auc"], taught=name, maker="all"),
+        row("worst auc of a maker", figures["worst_auc"], taught=name, maker="all"),
+        {"figure": "mean tpr at 5 % fpr", "value": rate, "95% interval": "", "taught": name, "maker": "all"},
+    ]
+    for maker, value in figures["by_maker"].items():
+        rows.append(row("auc", value["auc"], taught=name, maker=f"{maker} ({value['synthetic']})"))
+    return rows
+
+
 def main(
     catalog: Annotated[
         Path | None, typer.Argument(help="catalog.jsonl, a CSV table, or a folder that holds one")
@@ -57,6 +72,8 @@ def main(
     split: Annotated[str, typer.Option(help="which split to measure")] = "val",
     weights: Annotated[Path | None, typer.Option(help="other weights than the shipped ones")] = None,
     figures: Annotated[Path | None, typer.Option(help="figures.json of an earlier run, instead of a catalog")] = None,
+    unseen: Annotated[Path | None, typer.Option(help="figures.json of `detect unseen`")] = None,
+    unseen_without: Annotated[Path | None, typer.Option(help="the same with --no-lessons")] = None,
     results: Annotated[Path, typer.Option(help="folder of the JSON file")] = RESULTS,
 ) -> None:
     """Measure a detector and save its tables."""
@@ -75,7 +92,11 @@ def main(
             with TemporaryDirectory() as scratch:
                 folder = output or Path(scratch)
                 found = evaluate(load_detector(weights), [read_dataset(catalog)], folder, split=split, say=say)
-        result_of(found).save(results)
+        told = result_of(found)
+        given = (("with lessons", unseen), ("without lessons", unseen_without))
+        rows = [r for name, file in given if file for r in unseen_rows(name, json.loads(file.read_text("utf-8")))]
+        tables = (*told.tables, Table("each maker left out with its people", tuple(rows))) if rows else told.tables
+        replace(told, tables=tables).save(results)
     except (DetectError, MediaError, OSError, ValueError) as problem:
         say(f"detection: {problem}")
         raise typer.Exit(1) from None
