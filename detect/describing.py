@@ -20,7 +20,7 @@ from safetensors.torch import save as packed_tensors
 
 from detect.calibration import Calibration, fit_calibration
 from detect.lessons import Lesson
-from detect.metrics import roc_auc, threshold_for_false_alarms
+from detect.metrics import detection_rate, false_alarm_rate, roc_auc, threshold_for_false_alarms
 from detect.models.frame import MOTION, Description, Fusion, SurfaceModel, detail_of
 from detect.models.fusing import ClipEvidence, fit_fusion
 from detect.models.leaving_out import Branches, left_out_scores
@@ -197,13 +197,11 @@ def describe(
 
 def rates_at(threshold: float, labels: Sequence[bool], probabilities: Sequence[float]) -> dict[str, float] | None:
     """Shares of synthetic and of real clips at or above the threshold, for `detect.prevalence.Rates`."""
-    flagged = [p >= threshold for p in probabilities]
-    real = [f for f, synthetic in zip(flagged, labels, strict=True) if not synthetic]
-    forged = [f for f, synthetic in zip(flagged, labels, strict=True) if synthetic]
-    if not real or not forged:
+    if len(set(labels)) < 2:
         return None
-    shares = {"detection": sum(forged) / len(forged), "false_alarms": sum(real) / len(real)}
-    return {name: round(share, 4) for name, share in shares.items()} | {"real_clips": len(real)}
+    found = detection_rate(labels, probabilities, threshold)
+    wrong = false_alarm_rate(labels, probabilities, threshold)
+    return {"detection": round(found, 4), "false_alarms": round(wrong, 4), "real_clips": len(labels) - sum(labels)}
 
 
 def _rounded(labels: Sequence[bool], scores: Sequence[float]) -> float | None:

@@ -152,9 +152,5 @@ def _over_makers(told: Mapping[str, Told], draws: int) -> dict[str, Any]:
         values = [float(reduce(row)) for row in drawn if np.isfinite(row).any()]
         low, high = np.quantile(values, [0.025, 0.975])
         out[name] = metrics.Measure(float(reduce(whole)), float(low), float(high)).to_json()
-    rates = [_rate(label, value, 0.05) for label, value, _ in tables]
+    rates = [metrics.rate_at_false_alarms(label, value, 0.05) for label, value, _ in tables]
     return out | {"mean_tpr_at_5_percent_fpr": round(float(np.mean(rates)), 4)}
-
-
-def _rate(label: NDArray[np.bool_], value: NDArray[np.float64], false_alarms: float) -> float:
-    return metrics.rate_at_false_alarms(label, value, false_alarms)

@@ -19,7 +19,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from safetensors.torch import load_file
 
 from detect.calibration import Calibration
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, Status, TimePoint
+from detect.localise import pool_top
 from detect.models.forest import Forest
 from detect.models.heat import explain_face
 from detect.models.known import DRAWN, STRANGE, Known
@@ -102,8 +103,7 @@ class Fusion:
 
     def pooled(self, logits: Array) -> float:
         """Half the mean over all looks, half over the most suspicious: means alone hide a partial forgery."""
-        top = np.sort(logits)[::-1][: max(1, round(self.top_share * len(logits)))]
-        return float(0.5 * logits.mean() + 0.5 * top.mean())
+        return float(0.5 * logits.mean() + 0.5 * pool_top(logits, self.top_share))
 
     def logit(self, frame: float, motion: float = nan, surface: float = nan) -> float:
         """The raw evidence of all branches; nan for a branch that has nothing to say.
@@ -150,8 +150,8 @@ class Description:
         return {"kind": KIND, "format": FORMAT, **out, **parts, **tail}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], forest: Forest | None = None) -> Description:
-        """The description of one file, and the forest that lies beside it.
+    def from_json(cls, value: Mapping[str, Any]) -> Description:
+        """The description of one file; its forest lies among the tensors.
 
         Raises:
             ValueError: another kind or format, or a field that is missing or wrong.
@@ -161,7 +161,7 @@ class Description:
                 f"kind {KIND}, format {FORMAT} is read, got {value.get('kind')!r}, {value.get('format')!r}"
             )
         try:
-            motion = {k: tuple(value["motion"][k]) for k in ("features", "fill")}
+            motion = MotionModel(tuple(value["motion"]["features"]), tuple(value["motion"]["fill"]))
             surface = {k: tuple(v) for k, v in value["surface"].items()}
             return cls(
                 name=str(value["name"]),
@@ -170,7 +170,7 @@ class Description:
                 threshold=float(value["threshold"]),
                 calibration=Calibration(**value["calibration"]),
                 picture_calibration=Calibration(**value["picture_calibration"]),
-                motion=MotionModel(**motion, forest=forest),
+                motion=motion,
                 surface=SurfaceModel(**surface),
                 fusion=Fusion(**value["fusion"]),
                 min_detail=float(value["min_detail"]),
@@ -217,8 +217,7 @@ class FrameDetector:
         beside = weights.with_suffix(".json")
         try:
             data = weights.read_bytes()
-            told = json.loads(beside.read_text(encoding="utf-8"))
-            description = Description.from_json(told)
+            description = Description.from_json(json.loads(beside.read_text(encoding="utf-8")))
         except OSError as error:
             raise DetectError(
                 f"{error.filename}: cannot read the detector ({error.strerror}); give the .safetensors "
@@ -234,7 +233,8 @@ class FrameDetector:
             trees = {k: v.numpy() for k, v in tensors.items() if k.startswith(f"{MOTION}.")}
             network.load_state_dict({k: v.float() for k, v in tensors.items() if k not in trees})
             if trees:
-                description = Description.from_json(told, Forest.from_tensors(trees, MOTION))
+                motion = replace(description.motion, forest=Forest.from_tensors(trees, MOTION))
+                description = replace(description, motion=motion)
         except (SafetensorError, RuntimeError, OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise DetectError(f"{weights}: not the tensors of this detector ({first}); train again") from error
@@ -320,14 +320,13 @@ class FrameDetector:
         motion = nan if picture else d.motion.score(face.windows)
         calibration = d.picture_calibration if isnan(motion) else d.calibration
         probability = calibration.probability(d.fusion.logit(d.fusion.pooled(logits), motion, surface))
-        timeline = self._timeline(face, logits, surface, calibration)
+        timeline = self._timeline(face, logits, motion, surface, calibration)
         return FaceScore(number, first, last, box, probability, timeline)  # type: ignore[arg-type]
 
     def _timeline(
-        self, face: FaceLook, logits: Array, surface: float, calibration: Calibration
+        self, face: FaceLook, logits: Array, steady: float, surface: float, calibration: Calibration
     ) -> tuple[TimePoint, ...]:
         d = self.description
-        steady = d.motion.score(face.windows)
         seconds = d.motion.scores(face.windows)
         points = []
         for second in sorted({int(t) for t in face.seconds}):

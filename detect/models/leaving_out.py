@@ -100,8 +100,7 @@ def unseen_makers(
         out.
     """
     group = np.array(grouped(clips))
-    people = sorted({c.person for c in clips if not c.synthetic})
-    fold_N = np.array([-1 if c.synthetic else people.index(c.person) % count for c in clips])
+    fold_N = np.where([c.synthetic for c in clips], -1, folds_of(clips, count))
     out: dict[str, list[tuple[ClipEvidence, float]]] = {}
     for maker in sorted(set(group) - {"real"}):
         sums: dict[int, list[float]] = {}
