@@ -179,7 +179,7 @@ class Judge:
             "id": sample.id,
             "sha256": sample.sha256,
             "label": str(sample.label),
-            "person": sample.person or sample.source or sample.id,
+            "person": sample.cluster,
             "maker": sample.maker,
             "perturbation": job.rung.perturbation,
             "level": job.rung.level,

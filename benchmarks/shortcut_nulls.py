@@ -110,7 +110,7 @@ def _scored(path: Path, sample: Sample, detector: Detector, seconds: float, find
         scores = {"plain": detector.score_file(plain), "null": detector.score_file(null)}
     answers = {key: None if isnan(score.probability) else score.probability for key, score in scores.items()}
     states = {f"{key} status": str(score.status) for key, score in scores.items()}
-    return {"id": sample.id, "person": sample.person or sample.source or sample.id, **answers, **states}
+    return {"id": sample.id, "person": sample.cluster, **answers, **states}
 
 
 def null_row(lines: Sequence[Line], threshold: float) -> tuple[Row, ...]:

@@ -65,7 +65,7 @@ def people_of(catalog: Catalog, weights: Array | None = None) -> People:
     """Whose clips they are; who is unknown is somebody else in every clip."""
     return People(
         np.array([s.label is Label.SYNTHETIC for s in catalog], bool),
-        tuple(s.person or s.source or s.id for s in catalog),
+        tuple(s.cluster for s in catalog),
         tuple(s.source or s.id for s in catalog),
         tuple(s.maker or "unknown" for s in catalog),
         np.zeros(0) if weights is None else weights,

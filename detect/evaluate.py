@@ -56,7 +56,7 @@ class Scored:
     @property
     def cluster(self) -> str:
         """Clips that are not independent of each other share it."""
-        return self.sample.person or self.sample.source or self.sample.id
+        return self.sample.cluster
 
     def to_json(self) -> dict[str, Any]:
         """The line in scores.jsonl."""

@@ -28,7 +28,7 @@ class Prepared:
     @property
     def person(self) -> str:
         """Who; a sample without a known person is its own."""
-        return self.sample.person or self.sample.source or self.sample.id
+        return self.sample.cluster
 
     @property
     def maker(self) -> str:

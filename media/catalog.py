@@ -110,6 +110,11 @@ class Sample:
             raise ValueError(f"extra must not repeat fields of a sample, got {', '.join(clash)}")
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
+    @property
+    def cluster(self) -> str:
+        """What samples that are not independent of each other share; one of whom nothing is known is its own."""
+        return self.person or self.source or self.id
+
     def to_json(self) -> dict[str, JSON]:
         """All fields that are known, with the schema version; `extra` is folded in beside them."""
         known = {name: getattr(self, name) for name in _FIELDS}
