@@ -10,7 +10,7 @@ nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -25,19 +25,15 @@ from sklearn.preprocessing import StandardScaler
 
 from detect import metrics
 from detect.detector import DetectError, Detector, Score
-from detect.report import write_whole
+from detect.report import make_folder, write_whole
 from detect.sampling import spread_indices
+from detect.telling import Say, silent
 from media.catalog import Catalog, Label, Sample
 from media.clip import MediaError, UInt8Array
 from media.video import probe, stream_frames
 
-Say = Callable[[str], None]
 BASELINES = ("bits per second", "sharpness", "colour")
 DRAWS = 1000
-
-
-def _silent(text: str) -> None:
-    """For callers who do not want to hear anything."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def evaluate(
     out: Path,
     *,
     split: str | None = "val",
-    say: Say = _silent,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Score every clip of a split, save the scores, and return the figures over them.
 
@@ -109,10 +105,7 @@ def evaluate(
     results = figures(scored, detector.facts.threshold)
     results["model"] = {"name": detector.facts.name, "version": detector.facts.version, "sha256": detector.facts.sha256}
     results["baselines"] = trivial_baselines(teaching, scored) if split != "train" else {}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DetectError(f"{out}: cannot write the results ({error.strerror})") from error
+    make_folder(out)
     write_whole("".join(json.dumps(s.to_json(), sort_keys=True) + "\n" for s in scored), out / "scores.jsonl")
     write_whole(json.dumps(results, indent=1, sort_keys=True) + "\n", out / "figures.json")
     return results
@@ -171,6 +164,7 @@ def _whole(scored: Sequence[Scored], threshold: float, draws: int) -> dict[str, 
     out: dict[str, Any] = {"real": labels.count(False), "synthetic": labels.count(True)}
     for name, metric in wanted.items():
         out[name] = metrics.measure(metric, labels, values, clusters, draws=draws).to_json()
+    out["ece_of_exact_probabilities"] = round(metrics.calibration_error_of_chance(values), 4)
     rare = metrics.found_at_false_alarms(labels, values, 0.001, clusters, draws=draws)
     out["tpr_at_0.1_percent_fpr"] = rare.to_json()
     out["risk_coverage"] = metrics.risk_coverage(labels, values).to_json()

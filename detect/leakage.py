@@ -19,7 +19,7 @@ Clips without a split count as training, since a training run takes them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -28,11 +28,10 @@ from typing import Any, Final
 from detect.file_facts import FACTS, Fact, fact_auc, facts_of, one_value
 from detect.likenesses import fingerprint_of, likely_pairs
 from detect.metrics import Measure
+from detect.telling import Say, silent
 from media.catalog import Catalog, Label, Sample
 from media.clip import MediaError
 from provenance.fingerprint import Fingerprint
-
-Say = Callable[[str], None]
 
 TOLD: Final[Mapping[str, tuple[str, ...]]] = {
     "people": ("person", "people"),
@@ -66,10 +65,6 @@ MOST_SHARE: Final = 0.05
 FEWEST: Final = 5
 """Clips of a maker from which it is looked at."""
 SHOWN: Final = 3
-
-
-def _silent(text: str) -> None:
-    """For callers who do not want to hear anything."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def examine(
     *,
     contents: bool = True,
     allow: Iterable[str] = (),
-    say: Say = _silent,
+    say: Say = silent,
 ) -> LeakReport:
     """Ask everything of one dataset, which may lie in several catalogs.
 

@@ -23,7 +23,7 @@ from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FLOW_FEATURES, MIN_FR
 from detect.prepare import PICTURES, viewing_rate
 from detect.pseudo import Rng
 from detect.pseudo_time import FORGERS
-from detect.report import write_whole
+from detect.report import make_folder, write_whole
 from media.catalog import Sample
 from media.clip import Clip, FloatArray, MediaError, UInt8Array
 from media.faces import FaceFinder
@@ -32,13 +32,14 @@ from media.video import Encoding, probe, recompressed, stream_frames
 
 SECONDS = 3
 """Of a moment."""
-SIDES = (144, 192, 256, 320)
+SIDES = (128, 144, 192, 256, 320)
 """Pixels a side that moments are scaled to, never up."""
-RATE_FACTORS = (17, 34)
+RATE_FACTORS = (17, 36)
 """Range of x264's constant rate factor, the upper end excluded."""
 ROOM = 2.0
 """Side of the square around a face, in sides of its box."""
-VERSION = 1
+VERSION = 6
+"""Part of every draw: raised whenever the lessons change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +148,7 @@ def twins(moment: Moment, kind: str, rng: Rng) -> tuple[FloatArray, FloatArray]:
 
 
 def lessons_of(
-    samples: Sequence[tuple[Sample, Path, str]], kinds: Sequence[str], cache: Path, *, seed: int = 0
+    samples: Sequence[tuple[Sample, Path, str]], kinds: Sequence[str], cache: Path
 ) -> Iterator[tuple[Lesson, ...]]:
     """The lessons of each real clip, kept in a folder so that later runs cost nothing; none for pictures.
 
@@ -155,7 +156,6 @@ def lessons_of(
         samples: real ones with their files and people.
         kinds: forgeries in time.
         cache: folder for one .npz per content.
-        seed: of every draw.
 
     Raises:
         DetectError: for a kind that does not exist, or a folder that cannot be written.
@@ -163,17 +163,14 @@ def lessons_of(
     unknown = sorted(set(kinds) - set(FORGERS))
     if unknown:
         raise DetectError(f"there is no forgery in time called {', '.join(unknown)}; known are {', '.join(FORGERS)}")
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DetectError(f"{cache}: cannot make the folder ({error.strerror})") from error
+    make_folder(cache)
     with FaceFinder(max_faces=1) as finder:
         for sample, path, person in samples:
             if path.suffix.lower() in PICTURES or not kinds:
                 yield ()
                 continue
-            key = hashlib.sha256(f"{VERSION}:{seed}:{sample.sha256}:{FLOW_FEATURES}".encode()).hexdigest()[:32]
-            arrays = _kept(cache / f"{key}.npz", path, kinds, int(key[:8], 16), finder)
+            key = hashlib.sha256(f"{VERSION}:{sample.sha256}:{FLOW_FEATURES}".encode()).hexdigest()[:32]
+            arrays = _kept(cache / f"{key}.npz", path, kinds, (VERSION, int(sample.sha256[:8], 16)), finder)
             yield tuple(
                 Lesson(side == "forged", person, kind, arrays[f"{kind}.{side}"])
                 for kind in kinds
@@ -182,7 +179,9 @@ def lessons_of(
             )
 
 
-def _kept(file: Path, path: Path, kinds: Sequence[str], seed: int, finder: FaceFinder) -> dict[str, FloatArray]:
+def _kept(
+    file: Path, path: Path, kinds: Sequence[str], seed: tuple[int, ...], finder: FaceFinder
+) -> dict[str, FloatArray]:
     arrays: dict[str, FloatArray] = {}
     if file.is_file():
         try:
@@ -194,7 +193,7 @@ def _kept(file: Path, path: Path, kinds: Sequence[str], seed: int, finder: FaceF
     if not missing:
         return arrays
     for kind in missing:
-        rng = np.random.default_rng((seed, *kind.encode()))
+        rng = np.random.default_rng((*seed, *kind.encode()))
         try:
             moment = moment_of(path, rng, finder)
         except MediaError:

@@ -191,6 +191,20 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
     return float(sum(gaps) / len(score_N))
 
 
+def calibration_error_of_chance(probabilities: ArrayLike, bins: int = 10, *, draws: int = 400, seed: int = 0) -> float:
+    """The calibration error that exactly true probabilities would show on so few clips, by drawing labels from them.
+
+    A bin of ten clips is off by .13 on average however honest the probabilities are: without this number beside it, a
+    calibration error measured on a small set says nothing.
+    """
+    score_N = np.asarray(probabilities, np.float64)
+    if len(score_N) == 0:
+        return nan
+    rng = np.random.default_rng(seed)
+    drawn = (rng.random((draws, len(score_N))) < score_N).astype(bool)
+    return float(np.mean([expected_calibration_error(label_N, score_N, bins) for label_N in drawn]))
+
+
 def measure(
     metric: Metric,
     labels: ArrayLike,

@@ -35,7 +35,7 @@ from detect.corpora.on_disk import pictures_in
 from detect.detector import DetectError, Status
 from detect.models.expression import EXPRESSIONS, TRACK_SIDE, expression_features
 from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FEATURES, MIN_FRAMES, window_features
-from detect.report import write_whole
+from detect.report import make_folder, write_whole
 from detect.sampling import spread_indices
 from media.catalog import Catalog, Sample
 from media.clip import FloatArray, MediaError, UInt8Array
@@ -412,10 +412,7 @@ def prepare(
         DetectError: when the cache cannot be written.
     """
     plan = plan or LookPlan()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DetectError(f"{cache}: cannot make the folder ({error.strerror})") from error
+    make_folder(cache)
     rows: list[Mapping[str, object]] = []
     with FaceFinder(max_faces=plan.max_faces) as finder:
         for sample in catalog:

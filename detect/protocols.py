@@ -10,7 +10,7 @@ people, and a fold of the real people, who are the other label. Splits are ignor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect import metrics
-from detect.describing import evidence_of
+from detect.calibration import fit_calibration
+from detect.describing import cautious_threshold, evidence_of
 from detect.detector import DetectError
 from detect.lessons import Lesson
 from detect.models.frame import FrameDetector
 from detect.models.fusing import ClipEvidence
-from detect.models.leaving_out import unseen_makers
+from detect.models.leaving_out import FOLDS, unseen_makers
 from detect.recipes import TrainRecipe, frame_cpu
-from detect.report import write_whole
+from detect.report import make_folder, write_whole
 from detect.splitting import Prepared
+from detect.telling import Say, silent
 from detect.train import lessons_from, prepared_samples
 from media.catalog import Catalog
 
-Say = Callable[[str], None]
 Told = Sequence[tuple[ClipEvidence, float]]
 DRAWS = 500
-
-
-def _silent(text: str) -> None:
-    """For callers who do not want to hear anything."""
 
 
 def unseen_makers_of(
@@ -47,7 +44,7 @@ def unseen_makers_of(
     recipe: TrainRecipe | None = None,
     cache: Path | None = None,
     with_lessons: bool = True,
-    say: Say = _silent,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Fit and score without each maker in turn; save scores and figures and return the figures.
 
@@ -65,10 +62,7 @@ def unseen_makers_of(
     """
     recipe = recipe or frame_cpu()
     kept_in = cache or out / "prepared"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DetectError(f"{out}: cannot write there ({error.strerror})") from error
+    make_folder(out)
     samples: list[Prepared] = []
     lessons: list[Lesson] = []
     for root, catalog in datasets:
@@ -119,7 +113,50 @@ def figures_of(told: Mapping[str, Told], draws: int = DRAWS) -> dict[str, Any]:
         }
         measured = {n: metrics.measure(m, labels, values, people, draws=draws).to_json() for n, m in wanted.items()}
         by_maker[maker] = {"synthetic": sum(labels), "real": len(labels) - sum(labels), **measured}
-    return {"by_maker": by_maker, **_over_makers(told, draws)}
+    return {"by_maker": by_maker, **_over_makers(told, draws), **_as_answered(told, draws)}
+
+
+def _as_answered(told: Mapping[str, Told], draws: int) -> dict[str, Any]:
+    """How honest probabilities and threshold are that were fitted on other makers' and other people's clips.
+
+    Empty where a fold of makers and people cannot be left out, because the rest has one label only.
+    """
+    own: dict[int, tuple[ClipEvidence, str, list[float]]] = {}
+    for maker, rows in told.items():
+        for clip, value in rows:
+            own.setdefault(id(clip), (clip, maker if clip.synthetic else "", []))[2].append(value)
+    clips = [clip for clip, _, _ in own.values()]
+    label_N = np.array([c.synthetic for c in clips])
+    person_N = np.array([c.person for c in clips])
+    logit_N = np.array([np.mean(values) for _, _, values in own.values()])
+    makers, people = sorted(told), sorted({c.person for c in clips if not c.synthetic})
+    fold_N = np.array(
+        [(makers.index(m) if c.synthetic else people.index(c.person)) % FOLDS for c, m, _ in own.values()]
+    )
+    probability_N, flagged_N = np.zeros(len(clips)), np.zeros(len(clips), bool)
+    for fold in sorted(set(fold_N.tolist())):
+        test_N = fold_N == fold
+        rest_N = ~test_N & ~np.isin(person_N, person_N[test_N])
+        if len(set(label_N[rest_N].tolist())) < 2:
+            return {}
+        calibration = fit_calibration(label_N[rest_N], logit_N[rest_N])
+        known = calibration.probabilities(logit_N[rest_N])
+        threshold = cautious_threshold(label_N[rest_N].tolist(), known, person_N[rest_N].tolist())
+        probability_N[test_N] = calibration.probabilities(logit_N[test_N])
+        flagged_N[test_N] = probability_N[test_N] >= threshold
+    wanted: dict[str, tuple[metrics.Metric, NDArray[np.float64]]] = {
+        "ece": (metrics.expected_calibration_error, probability_N),
+        "brier": (metrics.brier, probability_N),
+        "false_alarms_at_threshold": (
+            lambda y, p: metrics.false_alarm_rate(y, p, 0.5),
+            flagged_N.astype(np.float64),
+        ),
+        "found_at_threshold": (lambda y, p: metrics.detection_rate(y, p, 0.5), flagged_N.astype(np.float64)),
+    }
+    names = person_N.tolist()
+    measured = {n: metrics.measure(m, label_N, v, names, draws=draws).to_json() for n, (m, v) in wanted.items()}
+    exact = metrics.calibration_error_of_chance(probability_N)
+    return {"as_answered": {**measured, "ece_of_exact_probabilities": round(exact, 4)}}
 
 
 def _over_makers(told: Mapping[str, Told], draws: int) -> dict[str, Any]:

@@ -5,8 +5,8 @@
 
 Each takes the frames of a real face and gives as many back. Both twins then pass through the same scaler and encoder
 (`detect.lessons`), so that what tells them apart is not the compression. None of them looks like a finished forgery;
-together they span how forgeries go wrong: texture that slides as one, texture that lags, frames that do not agree,
-frames rebuilt one by one, a mouth from another moment.
+together they span how forgeries go wrong: texture that slides as one, a face that bends in few and smooth ways,
+texture that lags, frames that do not agree, frames rebuilt one by one, a mouth from another moment.
 
 Axes: T frames, H W pixels, L landmarks.
 """
@@ -30,6 +30,13 @@ TimeForger = Callable[[UInt8Array, FloatArray, Rng], UInt8Array]
 CHIN: tuple[int, ...] = (152, 148, 377, 176, 400, 150, 379)
 LONGEST_KEYS = (25, 40, 75, 150)
 """Frames for which one still is animated before the next one takes over."""
+
+GLIDE_KEYS = (75, 75, 150, 40)
+DIRECTIONS = (3, 13)
+"""Least number of ways a gliding face may bend in, and the first number that is too many."""
+FIELD = 48
+"""Cells a side of the flow fields that are confined."""
+FEWEST_FIELDS = 3
 
 
 def _grid(height: int, width: int) -> tuple[FloatArray, FloatArray]:
@@ -70,6 +77,37 @@ def slide(frames_THW3: UInt8Array, landmarks_TL2: FloatArray, rng: Rng) -> UInt8
         before = flow
         out.append(_bytes(_moved(frames_THW3[key], flow)))
     return np.stack(out)
+
+
+def glide(frames_THW3: UInt8Array, landmarks_TL2: FloatArray, rng: Rng) -> UInt8Array:
+    """A still bent along few, smooth motions, as by a generator with a few dozen numbers; half of them then rebuilt."""
+    count, (height, width) = len(frames_THW3), frames_THW3.shape[1:3]
+    greys, span = _greys(frames_THW3), int(rng.choice(GLIDE_KEYS))
+    directions, calm = int(rng.integers(*DIRECTIONS)), float(rng.uniform(0.6, 2.2))
+    sigma, rebuilt = float(rng.uniform(2, 5)), bool(rng.random() < 0.5)
+    out = []
+    for start in range(0, count, span):
+        times = range(start, min(count, start + span))
+        key = int(rng.integers(times.start, times.stop))
+        fields = [_flow(greys[t], greys[key], sigma) for t in times]
+        small = [cv2.resize(field, (FIELD, FIELD), interpolation=cv2.INTER_AREA) for field in fields]
+        for field in _few_and_smooth(np.stack(small).astype(np.float32), directions, calm):
+            flow = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+            out.append(_bytes(_moved(frames_THW3[key], np.asarray(flow, np.float32))))
+    moved = np.stack(out)
+    return rebuild(moved, landmarks_TL2, np.random.default_rng(int(rng.integers(1 << 31)))) if rebuilt else moved
+
+
+def _few_and_smooth(field_THW2: FloatArray, directions: int, calm: float) -> FloatArray:
+    """A course of flow fields, smoothed in time and confined to its main directions."""
+    if len(field_THW2) <= FEWEST_FIELDS:
+        return field_THW2
+    rows = field_THW2.reshape(len(field_THW2), -1)
+    mean = rows.mean(axis=0)
+    rows = gaussian_filter1d(rows, calm, axis=0, mode="nearest")
+    left, size, right = np.linalg.svd(rows - mean, full_matrices=False)
+    kept = min(directions, len(size))
+    return np.asarray((left[:, :kept] * size[:kept]) @ right[:kept] + mean, np.float32).reshape(field_THW2.shape)
 
 
 def linger(frames_THW3: UInt8Array, landmarks_TL2: FloatArray, rng: Rng) -> UInt8Array:
@@ -143,6 +181,6 @@ def splice(frames_THW3: UInt8Array, landmarks_TL2: FloatArray, rng: Rng) -> UInt
 
 
 FORGERS: Mapping[str, TimeForger] = MappingProxyType(
-    {"slide": slide, "linger": linger, "tremble": tremble, "rebuild": rebuild, "splice": splice}
+    {"slide": slide, "glide": glide, "linger": linger, "tremble": tremble, "rebuild": rebuild, "splice": splice}
 )
 """Name of a forgery in time -> what makes it."""

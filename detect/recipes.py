@@ -91,7 +91,7 @@ def frame_cpu() -> TrainRecipe:
         held_out_makers=1,
         held_out_people=0.2,
         temporal=True,
-        lessons=("slide", "linger", "tremble", "rebuild", "splice"),
+        lessons=("slide", "glide", "linger", "tremble", "rebuild", "splice"),
         imagenet=True,
         device="cpu",
     )

@@ -270,6 +270,18 @@ def write_whole(content: str | bytes, path: Path) -> None:
         raise DetectError(f"{printable(str(error))}; choose another place") from error
 
 
+def make_folder(path: Path) -> None:
+    """A folder and those above it, unless they are there.
+
+    Raises:
+        DetectError: where it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DetectError(f"{printable(str(path))}: cannot write there ({error.strerror})") from error
+
+
 @dataclass(frozen=True)
 class Plot:
     """A timeline as plain geometry for an SVG of `width` x `height` units."""

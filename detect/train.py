@@ -25,7 +25,7 @@ import io
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,14 @@ from detect.models.network import FrameNet, network_crop, start_from_imagenet, t
 from detect.prepare import FaceLook, cache_key, load_look, prepare
 from detect.pseudo import Rng, Treatment, forge
 from detect.recipes import TrainRecipe
-from detect.report import write_whole
+from detect.report import make_folder, write_whole
 from detect.sampling import spread_indices
 from detect.splitting import Prepared, Split, split_for_training, split_of_network
+from detect.telling import Say, silent
 from media.catalog import Catalog
 from media.clip import FloatArray, UInt8Array
 
-Say = Callable[[str], None]
 LABEL_ORDER = (0.0, 1.0)
-
-
-def _silent(text: str) -> None:
-    """For callers who do not want to hear anything."""
 
 
 class PairSource:
@@ -245,7 +241,7 @@ class Trainer:
 
 
 def prepared_samples(
-    catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = _silent
+    catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = silent
 ) -> tuple[Prepared, ...]:
     """The samples of a catalog in which one clear main face was found, with its crops."""
     kept: list[Prepared] = []
@@ -264,7 +260,7 @@ def prepared_samples(
 
 
 def lessons_from(
-    samples: Sequence[Prepared], root: Path, cache: Path, recipe: TrainRecipe, say: Say = _silent
+    samples: Sequence[Prepared], root: Path, cache: Path, recipe: TrainRecipe, say: Say = silent
 ) -> list[Lesson]:
     """Forgeries in time of the real clips among some samples, each beside its real twin."""
     kinds = recipe.lessons if recipe.temporal else ()
@@ -288,7 +284,7 @@ def train(
     cache: Path | None = None,
     network: Path | None = None,
     version: str | None = None,
-    say: Say = _silent,
+    say: Say = silent,
 ) -> Path:
     """Train a detector and write `detector.safetensors` with its description, log and resolved recipe.
 
@@ -310,11 +306,8 @@ def train(
     Raises:
         DetectError: when the data cannot train a detector or a folder cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.json").write_text(json.dumps(recipe.to_json() | {"seed": seed}, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise DetectError(f"{out}: cannot write there ({error.strerror})") from error
+    make_folder(out)
+    write_whole(json.dumps(recipe.to_json() | {"seed": seed}, indent=1) + "\n", out / "recipe.json")
     samples: list[Prepared] = []
     lessons: list[Lesson] = []
     kept_in = cache or out / "prepared"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,19 +29,15 @@ from detect.corpora.on_disk import digest_of
 from detect.corpora.splitting import OVERLAPS, assign_splits
 from detect.corpora.table import read_dataset
 from detect.detector import DetectError
+from detect.telling import Say, silent
 from media.catalog import CATALOG_NAME, JSON, Catalog, Label, Sample
 from media.clip import MediaError
 
-Say = Callable[[str], None]
 LINK = "files"
 SHOWN = 3
 """Missing clips that are named; the others are counted."""
 JUDGED = ("picture", "any")
 READERS_AT_ONCE = 4
-
-
-def _silent(text: str) -> None:
-    """For callers who do not want to hear anything."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class Imported:
         return dict(sorted(Counter(f"{s.split or 'no split'}/{s.label}" for s in self.catalog).items()))
 
 
-def import_corpus(folder: Path, out: Path | None = None, wishes: Wishes | None = None, say: Say = _silent) -> Imported:
+def import_corpus(folder: Path, out: Path | None = None, wishes: Wishes | None = None, say: Say = silent) -> Imported:
     """Write the catalog of a foreign dataset.
 
     Args:

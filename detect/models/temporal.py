@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detect.models.bending import bending_features, bending_names, cells_of
 from detect.models.expression import EXPRESSIONS
 from detect.models.pace import PACE_BANDS, distinct_frames, pace_features, pace_names
 from media.clip import FloatArray, UInt8Array
@@ -50,7 +51,7 @@ def _feature_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-FLOW_FEATURES: tuple[str, ...] = _feature_names() + pace_names(tuple(REGIONS), MOTIONS)
+FLOW_FEATURES: tuple[str, ...] = _feature_names() + pace_names(tuple(REGIONS), MOTIONS) + bending_names(MOTIONS)
 """Order of the values of `window_features`."""
 FEATURES: tuple[str, ...] = FLOW_FEATURES + EXPRESSIONS
 """Order of all measurements of a second: those of optical flow, then those of landmarks."""
@@ -182,13 +183,14 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
     planes = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2YCrCb)) for f in frames_THW3]
     lumas = [np.ascontiguousarray(p[..., 0]) for p in planes]
     values = [p.astype(np.float32) for p in planes]
-    motions, rests, flows, steps, bands = [], [], [], [], []
+    motions, rests, flows, steps, bands, loose = [], [], [], [], [], []
     for n, (before, after) in enumerate(pairwise(lumas)):
         flow = np.asarray(searcher.calc(before, after, None), np.float32)
         motion, rest = rigid_motion(flow, masks["face"])
         motions.append(motion)
         rests.append(np.array([[rest[..., k][masks[r]].mean() for k in (0, 1)] for r in REGIONS]))
         flows.append(flow)
+        loose.append(cells_of(rest, masks["face"]))
         step, band = _steps(values[n + 1][..., 0] - values[n][..., 0], masks)
         steps.append(step)
         bands.append(band)
@@ -201,7 +203,24 @@ def window_features(frames_THW3: UInt8Array) -> FloatArray:
     flow_features = _collect(np.array(motions), np.array(rests), near, np.median(far, axis=0))
     loose_TR = np.linalg.norm(np.array(rests), axis=2)
     paces = pace_features(np.array(steps), np.array(bands), loose_TR, np.array(motions))
-    return np.concatenate([flow_features, np.array(paces, np.float32)])
+    bent, left, own = _from_middle(lumas, [v[..., 0] for v in values], searcher, masks["face"])
+    bending = bending_features(np.array(loose), bent, np.array(motions), left, own, masks["face"])
+    return np.concatenate([flow_features, np.array(paces, np.float32), np.array(bending, np.float32)])
+
+
+def _from_middle(
+    lumas: list[UInt8Array], values: list[FloatArray], searcher: cv2.DenseOpticalFlow, oval: NDArray[np.bool_]
+) -> tuple[FloatArray, list[FloatArray], list[FloatArray]]:
+    """How each frame bends the middle one, by cell; what is left of its bands then; the bands of the middle one."""
+    middle = len(lumas) // 2
+    bent, left = [], []
+    for t, luma in enumerate(lumas):
+        flow = np.zeros((*luma.shape, 2), np.float32)
+        if t != middle:
+            flow = np.asarray(searcher.calc(lumas[middle], luma, None), np.float32)  # type: ignore[call-overload]
+        bent.append(cells_of(rigid_motion(flow, oval)[1], oval))
+        left.append(_bands(_warped(values[t], flow) - values[middle]))
+    return np.array(bent), [np.stack(band) for band in zip(*left, strict=True)], _bands(values[middle])
 
 
 def _steps(difference: FloatArray, masks: dict[str, NDArray[np.bool_]]) -> tuple[list[float], list[list[float]]]:

@@ -160,3 +160,10 @@ def test_a_confidence_of_its_own_may_order_the_answers_and_ties_stay_together() 
     assert isnan(metrics.risk_coverage([], []).area)
     with pytest.raises(ValueError, match="as many as labels"):
         metrics.risk_coverage([1, 0], [0.5, 0.5], confidences=[1])
+
+
+def test_few_clips_show_a_calibration_error_even_when_every_probability_is_true() -> None:
+    few, many = np.linspace(0.05, 0.95, 50), np.linspace(0.05, 0.95, 5000)
+    assert 0.08 < metrics.calibration_error_of_chance(few) < 0.2
+    assert metrics.calibration_error_of_chance(many) < 0.02
+    assert np.isnan(metrics.calibration_error_of_chance([]))

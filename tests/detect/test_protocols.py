@@ -50,3 +50,20 @@ def test_every_score_is_written_with_the_maker_it_was_left_out_for() -> None:
     lines = [json.loads(line) for line in protocols._lines(rows, names)]
     assert len(lines) == 18 and {line["left_out"] for line in lines} == {"a", "b"}
     assert sum(not line["synthetic"] for line in lines if line["left_out"] == "a") == 3
+
+
+def test_what_is_answered_is_calibrated_and_flagged_by_other_makers_and_people() -> None:
+    figures = figures_of(told({"a": 1.5, "b": 1.5, "c": 1.5}, people=40), draws=50)["as_answered"]
+    assert figures["ece"]["value"] < figures["ece_of_exact_probabilities"] + 0.08
+    assert figures["false_alarms_at_threshold"]["value"] <= 0.1
+    assert figures["found_at_threshold"]["value"] > figures["false_alarms_at_threshold"]["value"]
+
+
+def test_a_maker_unlike_the_others_is_stated_too_surely() -> None:
+    alike = figures_of(told({"a": 4.0, "b": 4.0, "c": 4.0}, people=40), draws=20)["as_answered"]
+    unlike = figures_of(told({"a": 4.0, "b": 4.0, "c": -4.0}, people=40), draws=20)["as_answered"]
+    assert unlike["ece"]["value"] > alike["ece"]["value"] + 0.05
+
+
+def test_one_maker_alone_leaves_nothing_to_calibrate_on() -> None:
+    assert "as_answered" not in figures_of(told({"only": 2.0}), draws=20)

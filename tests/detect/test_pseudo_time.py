@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.pseudo_time import FORGERS
+from detect.pseudo_time import FIELD, FORGERS, _few_and_smooth
 from media.clip import FloatArray, UInt8Array
 
 SIDE, COUNT = 96, 30
@@ -63,3 +63,13 @@ def test_a_splice_changes_the_mouth_and_leaves_the_rest() -> None:
     forged = FORGERS["splice"](FRAMES, LANDMARKS, np.random.default_rng(4))
     changed = (forged != FRAMES).any(axis=(0, 3))
     assert not changed[:8].any() and not changed[:, :8].any() and changed.any()
+
+
+def test_a_gliding_face_bends_in_fewer_and_smoother_ways_than_its_twin() -> None:
+    rng = np.random.default_rng(5)
+    field = rng.normal(0, 1, (COUNT, FIELD, FIELD, 2)).astype(np.float32)
+    confined = _few_and_smooth(field, 4, 1.0)
+    rows = confined.reshape(COUNT, -1)
+    assert np.linalg.matrix_rank(rows - rows.mean(axis=0), tol=1e-2) == 4
+    assert np.abs(np.diff(rows, axis=0)).mean() < 0.3 * np.abs(np.diff(field.reshape(COUNT, -1), axis=0)).mean()
+    assert (_few_and_smooth(field[:2], 4, 1.0) == field[:2]).all()
