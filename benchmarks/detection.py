@@ -51,6 +51,15 @@ def result_of(figures: dict[str, Any]) -> Result:
     return Result("detection", "python -m benchmarks.detection CATALOG", tables, notes)
 
 
+AS_ANSWERED = {
+    "ece": "calibration error",
+    "brier": "brier",
+    "false_alarms_at_threshold": "false positives at the threshold",
+    "found_at_threshold": "true positives at the threshold",
+}
+"""Figures of the answers given to unseen makers and people, and what they are called."""
+
+
 def unseen_rows(name: str, figures: dict[str, Any]) -> list[Row]:
     """The figures of `detect unseen` as rows: mean and worst over makers, then each maker."""
     rate = f"{figures['mean_tpr_at_5_percent_fpr']:.4f}"
@@ -61,6 +70,12 @@ def unseen_rows(name: str, figures: dict[str, Any]) -> list[Row]:
     ]
     for maker, value in figures["by_maker"].items():
         rows.append(row("auc", value["auc"], taught=name, maker=f"{maker} ({value['synthetic']})"))
+    if answered := figures.get("as_answered"):
+        exact = answered["ece_of_exact_probabilities"]
+        rows += [row(label, answered[key], taught=name, maker="all") for key, label in AS_ANSWERED.items()]
+        rows.append(
+            {"figure": "ece if exact", "value": f"{exact:.4f}", "95% interval": "", "taught": name, "maker": "all"}
+        )
     return rows
 
 

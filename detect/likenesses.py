@@ -5,7 +5,7 @@
 
 Comparing two fingerprints over all crops and cuts takes milliseconds, and a dataset has millions of pairs. So a rough
 likeness of all pairs comes first: scenes as one product of matrices, motion and sound as correlations over all cuts
-through Fourier transforms. Only what is near there is compared as `provenance.fingerprint` does it.
+through Fourier transforms. Only what is near there is compared as `provenance.likeness` does it.
 
 Axes: N clips, T steps of time, C channels (cells of the picture, bands of the sound), F frequencies.
 """
@@ -13,6 +13,7 @@ Axes: N clips, T steps of time, C channels (cells of the picture, bands of the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +28,10 @@ from provenance.fingerprint import (
     RATE,
     SOUND_RATE,
     Fingerprint,
-    Likeness,
     PictureFingerprinter,
-    compare,
     fingerprint_sound,
 )
+from provenance.likeness import Likeness, asked_scenes, compare, crop_scores, scene_of
 
 LOOK_SIDE = 320
 """Pixels a film is reduced to while it is decoded; its cells are 48 a side."""
@@ -68,12 +68,14 @@ def fingerprint_of(path: Path) -> Fingerprint:
     except MediaError:
         # a damaged sound track must not hide what the pictures tell
         sound = None
-    return Fingerprint(look, motion, *([fingerprint_sound(sound.samples, sound.sample_rate_hz)] if sound else []))
+    prints = Fingerprint(look, motion, later=pictures.later())
+    return replace(prints, sound_AK=fingerprint_sound(sound.samples, sound.sample_rate_hz)) if sound else prints
 
 
 def mirrored(print_: Fingerprint) -> Fingerprint:
     """The fingerprint of the same clip with left and right exchanged."""
-    return Fingerprint(print_.look_SHW[..., ::-1], print_.motion_THW[..., ::-1], print_.sound_AK)
+    later = tuple(motion_THW[..., ::-1] for motion_THW in print_.later)
+    return replace(print_, look_SHW=print_.look_SHW[..., ::-1], motion_THW=print_.motion_THW[..., ::-1], later=later)
 
 
 def likely_pairs(rows: Sequence[Fingerprint], columns: Sequence[Fingerprint]) -> Iterator[tuple[int, int, Likeness]]:
@@ -102,12 +104,16 @@ def rough_scenes(rows: Sequence[Fingerprint], columns: Sequence[Fingerprint]) ->
     seen = [[n for n, p in enumerate(prints) if len(p.look_SHW)] for prints in (rows, columns)]
     if not all(seen):
         return out
-    scenes = [np.stack([prints[n].scenes_CV for n in own]) for prints, own in zip((rows, columns), seen, strict=True)]
-    whole = [one[:, 0] for one in scenes]
-    best = np.stack([scenes[0][:, crop] @ whole[1].T for crop in range(scenes[0].shape[1])]).max(0)
-    other = np.stack([whole[0] @ scenes[1][:, crop].T for crop in range(scenes[1].shape[1])]).max(0)
-    out[np.ix_(*seen)] = np.maximum(best, other)
+    ours, theirs = ([prints[n] for n in own] for prints, own in zip((rows, columns), seen, strict=True))
+    best = np.maximum(_over_crops(ours, theirs), _over_crops(theirs, ours).T)
+    out[np.ix_(*seen)] = best
     return out
+
+
+def _over_crops(copies: Sequence[Fingerprint], originals: Sequence[Fingerprint]) -> FloatArray:
+    """(copies, originals) best correlation of each copy's scene with crops of each original's."""
+    scenes, lengths = (np.stack(part) for part in zip(*(scene_of(one) for one in originals), strict=True))
+    return np.stack([crop_scores(asked_scenes(one), scenes, lengths).max(axis=-1) for one in copies])
 
 
 def rough_peaks(rows: Sequence[NDArray[np.int8]], columns: Sequence[NDArray[np.int8]], least: int) -> FloatArray:

@@ -22,7 +22,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -218,6 +218,17 @@ def _keep_crops(frame: Frame, faces: list[FaceObservation], seen: _Seen) -> None
         seen.crops[_key(frame.index, face)] = (warp(frame.image, matrix, SIDE), points.astype(np.float32))
 
 
+def _wanted(plan: LookPlan, seconds: int, per_second: int) -> Callable[[int], bool]:
+    """Which frames `_looked_at` looks at: all of a dense second, the first or the middle one of others."""
+    dense, once = plan.schedule(seconds)
+
+    def wanted(index: int) -> bool:
+        second, within = divmod(index, per_second)
+        return second in dense or (second in once and within in (0, per_second // 2))
+
+    return wanted
+
+
 def _looked_at(
     frames: Iterator[Frame],
     per_second: int,
@@ -332,7 +343,9 @@ def look_at(path: Path, plan: LookPlan | None = None, finder: FaceFinder | None 
             duration, rate = facts.duration_seconds, viewing_rate(facts.fps, facts.variable_frame_rate)
             per_second, reduced = round(rate), max(1.0, max(facts.width, facts.height) / plan.max_side)
             seconds = max(1, int(np.ceil(duration * float(rate) / per_second - 1e-6)))
-            frames = stream_frames(path, fps=rate, max_side=plan.max_side)
+            # without a duration, the time of the last frame has to tell it
+            only = _wanted(plan, seconds, per_second) if duration else None
+            frames = stream_frames(path, fps=rate, max_side=plan.max_side, only=only)
         chosen = _looked_at(frames, per_second, plan, seconds, recorder, seen, clock)
         tracks = follow_faces(
             chosen, recorder, max_faces=plan.max_faces, detect_every=6, max_gap_seconds=3.0, min_frames=1

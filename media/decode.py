@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -94,6 +94,8 @@ def probe(path: Path) -> VideoFacts:
         if painter.orientation[1]:
             width, height = height, width
         sound = container.streams.audio[0] if container.streams.audio else None
+        # a codec that this build does not know has no context
+        heard = sound.codec_context if sound is not None else None
         length = stream.frames or None
         if stream.duration and stream.time_base:
             seconds = float(stream.duration * stream.time_base)
@@ -117,9 +119,9 @@ def probe(path: Path) -> VideoFacts:
             high_dynamic_range=int(first.color_trc) in TRANSFERS_OF_HDR,
             color_matrix="rgb" if first.format.is_rgb else colour_matrix(first).name.lower(),
             has_sound=sound is not None,
-            sample_rate_hz=sound.codec_context.sample_rate if sound is not None else None,
-            channels=sound.codec_context.channels if sound is not None else None,
-            sound_codec=sound.codec_context.name if sound is not None else None,
+            sample_rate_hz=heard.sample_rate if heard is not None else None,
+            channels=heard.channels if heard is not None else None,
+            sound_codec=heard.name if heard is not None else None,
             container=container.format.name,
             size_bytes=path.stat().st_size,
         )
@@ -145,7 +147,13 @@ def _timed(container: Any, stream: Any, path: Path) -> Iterator[tuple[Fraction, 
         yield seconds, step, frame
 
 
-def stream_frames(path: Path, *, fps: Fraction | None = None, max_side: int | None = None) -> Iterator[Frame]:
+def stream_frames(
+    path: Path,
+    *,
+    fps: Fraction | None = None,
+    max_side: int | None = None,
+    only: Callable[[int], bool] | None = None,
+) -> Iterator[Frame]:
     """Pictures of a video in one sequential pass; a handful of frames in memory, however long the file.
 
     Args:
@@ -153,6 +161,8 @@ def stream_frames(path: Path, *, fps: Fraction | None = None, max_side: int | No
         fps: resample to this constant rate by presentation time: each picture goes to its nearest tick, empty
             ticks repeat the picture before. None yields every stored picture at its own time.
         max_side: scale down, in the decoder's conversion, so that the longer side is at most this.
+        only: whether a frame of this index is wanted; the others are decoded but neither converted nor given. None
+            wants all.
 
     Yields:
         Frame with upright RGB pictures of one size.
@@ -165,16 +175,17 @@ def stream_frames(path: Path, *, fps: Fraction | None = None, max_side: int | No
         raise ValueError(f"fps must be a positive Fraction, got {fps!r}")
     if max_side is not None and max_side < 2:
         raise ValueError(f"max_side must be at least 2, got {max_side}")
-    return _stream(Path(path), fps, max_side)
+    return _stream(Path(path), fps, max_side, only or (lambda index: True))
 
 
-def _stream(path: Path, fps: Fraction | None, max_side: int | None) -> Iterator[Frame]:
+def _stream(path: Path, fps: Fraction | None, max_side: int | None, only: Callable[[int], bool]) -> Iterator[Frame]:
     with opened(path) as container:
         stream = picture_stream(container, path)
         painter = Painter(stream, path, max_side)
         if fps is None:
             for index, (seconds, _, frame) in enumerate(_timed(container, stream, path)):
-                yield Frame(index, float(seconds), painter.paint(frame))
+                if only(index):
+                    yield Frame(index, float(seconds), painter.paint(frame))
             return
         end = Fraction(0)
 
@@ -186,6 +197,8 @@ def _stream(path: Path, fps: Fraction | None, max_side: int | None) -> Iterator[
 
         shown, image = None, np.zeros((0, 0, 3), np.uint8)
         for tick, frame in slots(timed(), fps, lambda: end):
+            if not only(tick):
+                continue
             if frame is not shown:  # a repeated picture is converted once
                 shown, image = frame, painter.paint(frame)
             yield Frame(tick, float(tick / fps), image)
@@ -265,7 +278,7 @@ def read_image(path: Path) -> UInt8Array:
                 return _as_rgb(ImageOps.exif_transpose(picture))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise refusal(path, "claims more pixels than can be held in memory", "scale it down first") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, MemoryError) as error:
         # Pillow's decoders let all of these escape from damaged files
         named = reason_of(error) if str(path) not in str(error) else "unknown format"
         raise refusal(

@@ -154,6 +154,7 @@ def _claimed_sizes(path: Path) -> Iterator[tuple[int, int]]:
             yield kind, data[at + 8 : at + max(size, 8)]
             at += max(size, 8)
 
+    whole = path.stat().st_size
     with path.open("rb") as file:
         while len(head := file.read(8)) == 8:
             size, kind = struct.unpack(">I4s", head)
@@ -166,7 +167,7 @@ def _claimed_sizes(path: Path) -> Iterator[tuple[int, int]]:
                     if width and height:  # a sound track has neither
                         yield width >> 16, height >> 16
                 return
-            if body <= 0:
+            if not 0 < body < whole:  # a length that no file has cannot be sought either
                 return
             file.seek(body, os.SEEK_CUR)
 

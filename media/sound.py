@@ -15,6 +15,8 @@ from media.libav import MAX_TIMESTAMP_GAP_SECONDS, decoded, opened, packets_from
 
 MAX_CLIP_BYTES = 2 * 2**30
 """What `read_clip` and `read_waveform` hold in memory unless told otherwise."""
+_MOST_SUDDEN_CHANNELS = 8
+"""In a block of a file that declares fewer: a damaged packet of AAC can announce 26 without having their samples."""
 
 
 def read_waveform(path: Path, *, max_bytes: int = MAX_CLIP_BYTES) -> Waveform:
@@ -41,9 +43,13 @@ def sound_of(path: Path, max_bytes: int) -> Waveform | None:
         if stream.codec_context is None:
             raise refusal(path, "has sound of a codec that this build cannot decode", "export it as wav or flac")
         zero = picture_start(container)
+        declared = stream.codec_context.channels
         blocks: list[FloatArray] = []
         rate, channels, total = 0, 0, 0
         for frame in _sound_frames(container, stream, path):
+            if frame.layout.nb_channels > max(declared, _MOST_SUDDEN_CHANNELS):
+                what = f"announces {frame.layout.nb_channels} channels in sound of {declared}"
+                raise refusal(path, what, "copy the file again, or export its sound as wav")
             block = samples_of(frame)
             if not rate:
                 rate, channels = frame.sample_rate, block.shape[1]

@@ -129,7 +129,8 @@ def _texture(left_BTHW: list[FloatArray], own_BHW: list[FloatArray], middle: int
 
 
 def _small(picture: FloatArray, oval: Mask) -> FloatArray:
-    return np.asarray(cv2.resize(picture * oval, (SMALL, SMALL), interpolation=cv2.INTER_AREA)).ravel()
+    small = cv2.resize(picture * oval, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).ravel()
 
 
 def _halves(loose_TC2: FloatArray, cells: Mask, motion_TM: Array) -> list[float]:

@@ -19,7 +19,7 @@ from detect.likenesses import fingerprint_of, rough_peaks, rough_scenes
 from media.catalog import Catalog, Label, Sample
 from media.clip import Clip, Waveform
 from media.video import write_clip
-from provenance.fingerprint import compare
+from provenance.likeness import compare
 
 RATE = 16_000
 
@@ -178,7 +178,7 @@ def test_a_still_picture_that_was_packed_again_is_found(tmp_path: Path) -> None:
     assert check.leaks and check.text == "1 of 3 pairs across splits" and check.examples[0].startswith("1.png")
 
 
-def test_the_rough_likeness_of_all_pairs_is_the_exact_one_of_each(takes: Path) -> None:
+def test_the_rough_likeness_of_all_pairs_lets_through_what_the_exact_one_finds(takes: Path) -> None:
     prints = [fingerprint_of(takes / name) for name in ("a.mp4", "b.mp4", "later.mp4", "dubbed.mp4")]
     sound = rough_peaks([p.sound_AK for p in prints], [p.sound_AK for p in prints], 32)
     motion = rough_peaks([p.motion_THW for p in prints], [p.motion_THW for p in prints], 8)
@@ -186,9 +186,9 @@ def test_the_rough_likeness_of_all_pairs_is_the_exact_one_of_each(takes: Path) -
         for m, other in enumerate(prints):
             exact = compare(one, other)
             assert sound[n, m] == pytest.approx(exact.sound, abs=0.01)
-            # the exact one of motion looks through the crop in which the scenes are most alike
+            # the exact one of motion looks through a finer crop, and begins its eighths of a second at four moments
             if n == m or {n, m} == {0, 2}:
-                assert motion[n, m] == pytest.approx(exact.motion, abs=0.02) and motion[n, m] > 0.5
+                assert exact.passes() and 0.5 < motion[n, m] <= exact.motion + 0.02
             else:
                 assert motion[n, m] < 0.3
     assert (np.diag(rough_scenes(prints, prints)) > 0.99).all()

@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from detect.models.temporal import FEATURES
 from detect.prepare import FaceLook, Look, LookPlan, load_look, look_at, save_look, tracked_face, viewing_rate
 from media.clip import Clip
 from media.landmarks import ALIGN_POINTS, ALIGN_TEMPLATE, FaceObservation, landmark_box
-from media.video import read_image, write_clip
+from media.video import Frame, read_image, write_clip
 
 
 def a_look(seconds: int = 2) -> Look:
@@ -160,3 +162,30 @@ def test_a_real_clip_gives_looks_in_every_second(data_pack: Path) -> None:
     assert sorted(np.isfinite(expressions).all(axis=1)) == [False, True] and np.isnan(expressions).any()
     # eyes and mouth of an aligned crop lie in its middle
     assert np.abs(face.landmarks.mean(axis=(0, 1)) - 128).max() < 32
+
+
+def test_frames_that_nobody_looks_at_are_not_converted_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portrait = read_image(Path(str(files("countermark"))) / "demo_assets" / "dora.webp")
+    still = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    frames = np.stack([np.roll(still, t // 4, axis=1) for t in range(110)])
+    write_clip(Clip(frames, Fraction(25), None), tmp_path / "x.mp4", preset="ultrafast")
+    plan = LookPlan(dense_seconds=1, tracked_seconds=0, max_looks=7)
+    given: list[int] = []
+    stream = preparing.stream_frames
+
+    def counted(*args: Any, **options: Any) -> Iterator[Frame]:
+        for frame in stream(*args, **options):
+            given.append(frame.index)
+            yield frame
+
+    monkeypatch.setattr(preparing, "stream_frames", counted)
+    thrifty = look_at(tmp_path / "x.mp4", plan).faces[0]
+    few = len(given)
+    given.clear()
+    monkeypatch.setattr(preparing, "_wanted", lambda *args: None)
+    whole = look_at(tmp_path / "x.mp4", plan).faces[0]
+    assert few < 0.4 * len(given) == 0.4 * 110
+    assert (thrifty.crops == whole.crops).all() and (thrifty.seconds == whole.seconds).all()
+    assert np.array_equal(thrifty.windows, whole.windows, equal_nan=True) and len(whole.windows) == 1

@@ -501,3 +501,13 @@ def test_ten_minutes_are_streamed_in_the_memory_of_a_few_frames(tmp_path: Path) 
             peak = max(peak, process.memory_info().rss)
     assert count == 15_000
     assert peak - before < 32 * 2**20
+
+
+@pytest.mark.parametrize("fps", [None, Fraction(30), Fraction(25, 2)])
+def test_only_the_frames_that_are_wanted_are_given_and_they_are_the_same(tmp_path: Path, fps: Fraction | None) -> None:
+    path = tmp_path / "a.mp4"
+    write_clip(counting(20, Fraction(25)), path)
+    whole = list(stream_frames(path, fps=fps))
+    part = list(stream_frames(path, fps=fps, only=lambda index: index % 3 == 1))
+    assert [f.index for f in part] == [f.index for f in whole if f.index % 3 == 1]
+    assert all((a.image == whole[a.index].image).all() and a.pts_seconds == whole[a.index].pts_seconds for a in part)
