@@ -257,7 +257,7 @@ def test_a_video_is_opened_once_however_long_it_is(film: Path, monkeypatch: pyte
 
     one_pass()
 
-    def seeking(path: Path, fps: Fraction | None = None, max_side: int | None = None) -> object:
+    def seeking(path: Path, fps: Fraction | None = None, max_side: int | None = None, only: object = None) -> object:
         for number in range(0, probe(path).length or 300, 100):
             yield next(f for f in stream_frames(path, fps=fps, max_side=max_side) if f.index == number)
 
