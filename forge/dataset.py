@@ -380,7 +380,9 @@ def _sign(
     request: Request, catalog: Catalog, materials: list[Material], notes: tuple[str, ...], *, changed: bool
 ) -> str:
     """Card, contact sheet and the signature over everything; left alone when nothing changed and it still holds."""
+    from provenance.attestation import CATALOG_FILE
     from provenance.credential import Standing
+    from provenance.croissant import About, write_croissant
     from provenance.errors import ProvenanceError
     from provenance.record import Record
     from provenance.signing import sign_catalog, verify_catalog
@@ -400,6 +402,12 @@ def _sign(
             model_sha256=model,
             controls={"motions": motions},
         )
+        about = About(
+            name=request.recipe.name,
+            description="Talking heads made from portraits and speech, each signed and labelled synthetic.",
+            use_cases="Training and measuring detectors of synthetic faces. Not for passing a person off.",
+        )
+        write_croissant(request.folder / CATALOG_FILE, about=about, record=record)
         return sign_catalog(request.folder, record=record).standing.value
     except (ProvenanceError, MediaError) as error:
         raise ForgeError(str(error)) from error

@@ -329,8 +329,9 @@ def reporter(out: Path, *, board: bool = True) -> Iterator[Callable[[dict[str, A
 
 def plan_of(recipe: FaceRecipe) -> ReelPlan:
     """What a recipe keeps in memory."""
-    sources = max(2, recipe.frames_per_take // 2)
-    return ReelPlan(recipe.shape.size, recipe.frames_per_take, recipe.takes_kept, sources, recipe.targets)
+    return ReelPlan(
+        recipe.shape.size, recipe.frames_per_take, recipe.takes_kept, recipe.sources_per_take, recipe.targets
+    )
 
 
 @contextmanager

@@ -7,27 +7,28 @@ Tables and text cannot carry C2PA, so a dataset has this beside the credentials 
 in a DSSE envelope, signed with the same key. The statement lists every file of the folder with its SHA-256; its subject
 is the root of a Merkle tree over them (RFC 6962: leaf = SHA-256(0x00 || path || 0x00 || digest), node =
 SHA-256(0x01 || left || right), paths in the order of their UTF-8 bytes), so one number stands for the whole dataset.
+Every split has its samples counted and a root of its own, so that whoever has only the test set can be sure of that.
 
 Files and folders whose names begin with a dot are not part of a dataset: work in progress and locks live there.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from provenance.credential import Standing, explain
+from provenance.envelope import LARGEST_STATEMENT_BYTES, parse_envelope, pre_authentication, signed_envelope
 from provenance.errors import ProvenanceError
 from provenance.files import read_small, sha256_of, write_whole
 from provenance.identity import Notify, SigningIdentity, development_identity
 from provenance.record import Record, installed_version, now_utc
-from provenance.signatures import sign_bytes, signature_holds
+from provenance.signatures import signature_holds
 from provenance.trust import DEVELOPMENT_MARK, DEVELOPMENT_URI, TrustAnchors, judge_chain
 
 if TYPE_CHECKING:
@@ -35,13 +36,11 @@ if TYPE_CHECKING:
 
 STATEMENT_FILE: Final = "dataset.intoto.dsse.json"
 CATALOG_FILE: Final = "catalog.jsonl"
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://countermark.org/attestation/dataset/v1"
 
 MOST_NAMED: Final = 1000
 """Differences that a report lists; all of them are counted."""
-_LARGEST_STATEMENT_BYTES: Final = 1 << 30
 _LINE_DIGEST_DIGITS: Final = 16
 
 
@@ -60,6 +59,19 @@ class Difference:
         return f"{self.path} {self.kind}" + (f" ({self.detail})" if self.detail else "")
 
 
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset, as its catalog has it."""
+
+    samples: int
+    merkle_root: str
+    """Over the files of its samples."""
+
+    def to_json(self) -> dict[str, object]:
+        """The split as plain JSON values."""
+        return {"samples": self.samples, "merkle_root": self.merkle_root}
+
+
 @dataclass(frozen=True, kw_only=True)
 class CatalogReport:
     """Our reading of a dataset's attestation."""
@@ -71,6 +83,7 @@ class CatalogReport:
     files: int = 0
     """Files that the statement lists."""
     merkle_root: str | None = None
+    splits: Mapping[str, Split] = field(default_factory=dict)
     stated_utc: str | None = None
     """When it was signed, by the signer's own clock."""
     differences: tuple[Difference, ...] = ()
@@ -89,6 +102,7 @@ class CatalogReport:
             "trust_list": self.trust_list,
             "files": self.files,
             "merkle_root": self.merkle_root,
+            "splits": {name: one.to_json() for name, one in self.splits.items()},
             "stated_utc": self.stated_utc,
             "validation_codes": list(self.validation_codes),
             "reasons": list(self.reasons),
@@ -160,17 +174,19 @@ def sign_catalog(
             "created_utc": now_utc(),
             "merkle_tree": "RFC 6962; leaf = SHA-256(0x00 || path || 0x00 || digest); paths in byte order",
             "files": [{"name": name, "digest": {"sha256": files[name]}} for name in files],
+            "splits": {name: one.to_json() for name, one in _splits(lines, files).items()},
             # Enough of each line's digest to say which one was changed.
             "catalog_lines": [line.digest for line in lines],
             "record": record.to_json() if record else None,
         },
     }
     payload = json.dumps(statement, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
-    _write_envelope(folder, payload, identity)
-    report, _ = _read_envelope(folder, TrustAnchors.default() if trust is None else trust)
+    envelope = signed_envelope(payload, identity)
+    report, _ = _read_envelope(folder, envelope, TrustAnchors.default() if trust is None else trust)
     if report.standing is Standing.BROKEN:
-        (folder / STATEMENT_FILE).unlink(missing_ok=True)
         raise ProvenanceError(f"{folder} was not signed, because the new statement does not hold: {report.reasons[0]}")
+    # Judged before it is written: a statement from before stays where the new one does not hold.
+    write_whole(folder / STATEMENT_FILE, envelope)
     return report
 
 
@@ -183,12 +199,12 @@ def verify_catalog(folder: Path, *, trust: TrustAnchors | None = None) -> Catalo
     Raises:
         ProvenanceError: when there is no such folder, or a file in it cannot be read.
     """
-    report, statement = _read_envelope(folder, TrustAnchors.default() if trust is None else trust)
+    report, statement = _read_statement(folder, TrustAnchors.default() if trust is None else trust)
     if statement is None or report.standing in (Standing.ABSENT, Standing.BROKEN):
         return report
     differences = list(_differences(folder, statement.files, statement.lines))
     if not differences:
-        return report
+        return _with_true_splits(folder, report, statement)
     first = differences[0]
     more = f", and {len(differences) - 1} more files differ" if len(differences) > 1 else ""
     return replace(
@@ -202,6 +218,20 @@ def verify_catalog(folder: Path, *, trust: TrustAnchors | None = None) -> Catalo
     )
 
 
+def _with_true_splits(folder: Path, report: CatalogReport, statement: _Statement) -> CatalogReport:
+    """The report, unless the signer stated other splits than the catalog beside it has."""
+    if not statement.splits:
+        # statements of before there were splits
+        return report
+    try:
+        found = _splits(_checked_lines(folder, statement.files), statement.files)
+    except ProvenanceError as error:
+        return _broken(folder, "dataset.catalog.malformed", str(error))
+    if found != statement.splits:
+        return _broken(folder, "dataset.splits.mismatch", "the signed splits are not those of the signed catalog")
+    return report
+
+
 def _files_of(folder: Path) -> list[str]:
     """Every file of a dataset, as paths relative to it with forward slashes, in byte order."""
     if not folder.is_dir():
@@ -213,6 +243,9 @@ def _files_of(folder: Path) -> list[str]:
             continue
         if path.is_symlink() and not _leads_inside(path, folder):
             raise ProvenanceError(f"{path} is a link that leads out of the dataset; replace it by the file itself")
+        if path.is_symlink() and path.is_dir():
+            # What lies behind it would be seen by everybody who walks the folder, and signed by nobody.
+            raise ProvenanceError(f"{path} is a link to a folder; replace it by the folder itself")
         if path.is_file():
             found.append(relative.as_posix())
     return sorted(found, key=_name_bytes)
@@ -241,7 +274,19 @@ class _Line:
     """The first hex digits of its SHA-256."""
     path: str
     sha256: str | None
-    name: str
+    split: str | None
+
+
+def _splits(lines: Sequence[_Line], files: Mapping[str, str]) -> dict[str, Split]:
+    """Split -> its samples, in the order of names; samples without one are in none."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.split is not None:
+            found.setdefault(line.split, []).append(PurePosixPath(line.path).as_posix())
+    return {
+        name: Split(len(paths), merkle_root({path: files[path] for path in paths}))
+        for name, paths in sorted(found.items())
+    }
 
 
 def _lines(content: bytes) -> list[bytes]:
@@ -259,7 +304,7 @@ def _checked_lines(folder: Path, files: Mapping[str, str]) -> list[_Line]:
     for number, raw in enumerate(_lines(catalog.read_bytes()), 1):
         try:
             line = _parse_line(number, raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProvenanceError(f"{catalog} line {number} is not a sample: {error}") from error
         name = PurePosixPath(line.path).as_posix()
         if name not in files:
@@ -282,7 +327,7 @@ def _parse_line(number: int, raw: bytes) -> _Line:
         digest=_line_digest(raw),
         path=facts["path"],
         sha256=digest.lower() if isinstance(digest, str) and digest else None,
-        name=str(facts.get("id", facts["path"])),
+        split=str(facts["split"]) if facts.get("split") is not None else None,
     )
 
 
@@ -293,50 +338,41 @@ class _Statement:
     files: Mapping[str, str]
     lines: tuple[str, ...]
     root: str
+    splits: Mapping[str, Split]
     created_utc: str | None
     record: Record | None
 
 
-def _pre_authentication(payload: bytes) -> bytes:
-    """The bytes that DSSE signs: they hold the type too, so that a payload cannot be passed off as another kind."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
-def _write_envelope(folder: Path, payload: bytes, identity: SigningIdentity) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    certificates = identity.certificates()
-    public = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    signature = sign_bytes(identity, _pre_authentication(payload))
-    envelope = {
-        "payloadType": PAYLOAD_TYPE,
-        "payload": base64.b64encode(payload).decode(),
-        "signatures": [
-            {
-                "keyid": hashlib.sha256(public).hexdigest(),
-                "sig": base64.b64encode(signature).decode(),
-                "certificates": [one.public_bytes(Encoding.PEM).decode() for one in certificates],
-            }
-        ],
-    }
-    write_whole(folder / STATEMENT_FILE, (json.dumps(envelope, indent=1) + "\n").encode())
-
-
-def _read_envelope(folder: Path, trust: TrustAnchors) -> tuple[CatalogReport, _Statement | None]:
-    """Signature, signer and statement; no file of the dataset is opened here."""
+def _read_statement(folder: Path, trust: TrustAnchors) -> tuple[CatalogReport, _Statement | None]:
+    """The statement of a folder, and our reading of it."""
     path = folder / STATEMENT_FILE
     if not folder.is_dir():
         raise ProvenanceError(f"{folder} is not a folder; give the folder of a dataset")
     if not path.is_file():
         reason = f"the folder has no {STATEMENT_FILE}: it was never signed, or the statement was removed"
         return CatalogReport(folder=str(folder), standing=Standing.ABSENT, reasons=(reason,)), None
+    return _read_envelope(folder, read_small(path, most_bytes=LARGEST_STATEMENT_BYTES), trust)
+
+
+def _read_envelope(folder: Path, envelope: bytes, trust: TrustAnchors) -> tuple[CatalogReport, _Statement | None]:
+    """Signature, signer and statement; no file is opened here."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     try:
-        certificates, payload, signature = _parse_envelope(path)
+        certificates, payload, signature = parse_envelope(envelope)
+        public_key = certificates[0].public_key()
         statement = _parse_statement(payload)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        UnsupportedAlgorithm,
+    ) as error:
         return _broken(folder, "general.error", f"{STATEMENT_FILE} is damaged and cannot be read: {error}"), None
-    if not signature_holds(certificates[0].public_key(), signature, _pre_authentication(payload)):
+    if not signature_holds(public_key, signature, pre_authentication(payload)):
         code = "claimSignature.mismatch"
         return _broken(folder, code, f"the signature of {STATEMENT_FILE} does not fit what it says"), None
     if merkle_root(statement.files) != statement.root:
@@ -371,6 +407,7 @@ def _signed_report(
         trust_list=verdict.vouched_by.name if verdict.vouched_by else None,
         files=len(statement.files),
         merkle_root=statement.root,
+        splits=statement.splits,
         stated_utc=statement.created_utc,
         validation_codes=codes,
         reasons=(f"signed by {who}", by),
@@ -380,28 +417,6 @@ def _signed_report(
 
 def _broken(folder: Path, code: str, reason: str) -> CatalogReport:
     return CatalogReport(folder=str(folder), standing=Standing.BROKEN, validation_codes=(code,), reasons=(reason,))
-
-
-def _parse_envelope(path: Path) -> tuple[list[Certificate], bytes, bytes]:
-    """Certificates (signer first), payload and signature.
-
-    Raises:
-        ValueError: for anything that is not an envelope of ours.
-    """
-    from cryptography import x509
-
-    envelope = json.loads(read_small(path, most_bytes=_LARGEST_STATEMENT_BYTES))
-    if not isinstance(envelope, dict) or envelope.get("payloadType") != PAYLOAD_TYPE:
-        raise ValueError("it is not an in-toto statement")
-    signatures = envelope.get("signatures")
-    if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
-        raise ValueError("it must hold exactly one signature")
-    sent = signatures[0].get("certificates")
-    if not isinstance(sent, list) or not 1 <= len(sent) <= 8:
-        raise ValueError("it brings no certificate chain")
-    certificates = [x509.load_pem_x509_certificate(str(pem).encode()) for pem in sent]
-    payload = base64.b64decode(str(envelope.get("payload")), validate=True)
-    return certificates, payload, base64.b64decode(str(signatures[0].get("sig")), validate=True)
 
 
 def _parse_statement(payload: bytes) -> _Statement:
@@ -424,10 +439,15 @@ def _parse_statement(payload: bytes) -> _Statement:
     record = predicate.get("record")
     created = predicate.get("created_utc")
     lines = predicate.get("catalog_lines")
+    splits = predicate.get("splits")
     return _Statement(
         files=files,
         lines=tuple(str(one) for one in lines) if isinstance(lines, list) else (),
         root=str(subjects["dataset"]),
+        splits={
+            str(name): Split(int(one["samples"]), str(one["merkle_root"]))
+            for name, one in (splits.items() if isinstance(splits, dict) else ())
+        },
         created_utc=created if isinstance(created, str) else None,
         record=Record.from_json(record) if isinstance(record, dict) else None,
     )
@@ -441,6 +461,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
+    _name_bytes(name)  # names that no file can have are refused here, by a ValueError
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\x00" not in name
 
 

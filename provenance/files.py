@@ -79,10 +79,8 @@ def sha256_of(path: Path) -> str:
 def sha256_of_stream(stream: BinaryIO) -> str:
     """SHA-256 of everything in an open file, from its beginning, hex; leaves the position at the end."""
     stream.seek(0)
-    digest = hashlib.sha256()
-    while block := stream.read(BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
+    # The standard library reads into one buffer: a new block for each megabyte costs a tenth more.
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _is_mostly_holes(handle: int, status: os.stat_result) -> bool:

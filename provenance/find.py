@@ -11,7 +11,12 @@ All three ways are always gone, in this order of belief:
 1. An intact manifest in the file itself binds every byte: it is the answer, whoever signed. A mark or print that leads
    to another credential is said beside it: somebody may have signed over a stranger's work.
 2. The watermark names one credential of the store, by its 48 bits.
-3. The fingerprint leads to the original that looks, moves and sounds the same.
+3. The fingerprint leads to the original that looks, moves and sounds the same (`provenance.likeness`).
+
+A store may hold several credentials for one mark or one look: a clip was signed again, or a stranger signed a copy and
+put that beside it. An entry whose signed manifest does not say what the entry says is passed over; then a trusted
+signer comes before an unknown one, the more similar before the less, the one kept first before later ones. Signers who
+claim the same with equal right share the confidence, and all of them are named.
 
 What 2 and 3 recover is the credential of an ORIGINAL. It proves who made that, and how; that this copy is unaltered it
 does not prove. Marks can be copied, and a face can be changed without the print noticing.
@@ -19,6 +24,7 @@ does not prove. Marks can be copied, and a face can be changed without the print
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,20 +38,14 @@ from media.video import probe, read_image, read_waveform, stream_frames
 from provenance.credential import Credential, Standing, read_manifest
 from provenance.errors import ProvenanceError
 from provenance.files import open_regular
-from provenance.fingerprint import (
-    LONGEST_SECONDS,
-    Fingerprint,
-    Likeness,
-    PictureFingerprinter,
-    compare,
-    fingerprint_sound,
-    nearest,
-)
+from provenance.fingerprint import LONGEST_SECONDS, Fingerprint, PictureFingerprinter, fingerprint_sound
 from provenance.formats import SNIFF_BYTES, sniff_format
-from provenance.guard import read_credential_guarded
+from provenance.guard import Allowance, ReadingStopped, guarded, read_credential_guarded
+from provenance.likeness import CLOSER_LOOKS, Likeness, compare, rank
 from provenance.store import CredentialStore, Entry
+from provenance.store_index import StoreTable
 from provenance.trust import TrustAnchors
-from provenance.watermark import RAREST, Heard, Listener, Reading, identifier_text
+from provenance.watermark import Heard, Listener, Reading, identifier_text
 
 SCHEMA: Final = 1
 MEANING: Final = (
@@ -59,6 +59,39 @@ _MOST_SOUND_BYTES: Final = 64 << 20
 """Decoded: three minutes of stereo at 48 kHz. A longer sound track is held in memory whole, so it gets no print."""
 _OTHER_SCENE, _OTHER_MOTION = 0.5, 0.2
 """Below these correlations a marked copy is not what its credential's original shows."""
+_AS_LIKE: Final = 0.05
+"""Difference of two entries, in that of likenesses, by which one is not more like a copy than the other."""
+_MOST_OPENED: Final = 64
+"""Manifests that are opened for one file."""
+SUREST_PRINT, UNCLEAR_PRINT = 1e-3, 0.1
+"""Chances below which no confidence in a fingerprint goes: with a motion as like as copies have it, and with one that
+an altered copy, or another take made alike, would also have (`benchmarks.durable`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An entry that may be the original, and what its signed manifest says."""
+
+    entry: Entry
+    likeness: Likeness
+    credential: Credential
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """What the likeliest has least of."""
+        belief = {Standing.TRUSTED: 0, Standing.UNKNOWN_SIGNER: 1}.get(self.credential.standing, 2)
+        return belief, int(self.likeness.difference / _AS_LIKE), self.entry.kept_utc
+
+    @property
+    def claimant(self) -> str:
+        """Who says it. A name that no trust list vouches for can be anybody's: such claims are all different."""
+        if self.credential.standing is Standing.TRUSTED and self.credential.signer:
+            return self.credential.signer
+        return f"{self.credential.signer or 'nobody'}, manifest {self.entry.manifest_sha256[:12]}"
+
+
+PERCEIVING: Final = Allowance(seconds=600.0, cpu_seconds=600.0, answer_bytes=64 << 20)
+"""Three minutes of 4K are decoded in two on a slow machine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +102,46 @@ class Perceived:
     reading: Reading | None
     trouble: str | None = None
     """Why it could not be seen or heard."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for another process."""
+        prints, reading = self.prints, self.reading
+        return {
+            "look": _written(prints.look_SHW),
+            "motion": _written(prints.motion_THW),
+            "sound": _written(prints.sound_AK),
+            "votes": None if reading is None else _written(reading.votes_HW),
+            "frames": 0 if reading is None else reading.frames,
+            "trouble": self.trouble,
+        }
+
+    @classmethod
+    def from_json(cls, facts: Any) -> Perceived:
+        """Read what `to_json` wrote; a process that read a stranger's file is believed no further than its shapes.
+
+        Raises:
+            ReadingStopped: for anything else.
+        """
+        try:
+            prints = Fingerprint(
+                _read(facts["look"], np.uint8), _read(facts["motion"], np.int8), _read(facts["sound"], np.int8)
+            )
+            votes_HW = None if facts["votes"] is None else _read(facts["votes"], np.float32)
+            if votes_HW is not None and (votes_HW.ndim != 2 or not np.isfinite(votes_HW).all()):
+                raise ValueError("votes are a picture of finite numbers")
+            reading = None if votes_HW is None else Reading(votes_HW, int(facts["frames"]))
+            trouble = facts["trouble"]
+            return cls(prints, reading, None if trouble is None else str(trouble)[:1000])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ReadingStopped("the reader gave an answer that makes no sense") from error
+
+
+def _written(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")}
+
+
+def _read(facts: Any, kind: type) -> np.ndarray:
+    return np.frombuffer(b64decode(facts["base64"]), kind).reshape([int(n) for n in facts["shape"]]).copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +160,8 @@ class Found:
     heard: Heard | None = None
     likeness: Likeness | None = None
     """To the recovered original."""
+    others: tuple[Candidate, ...] = ()
+    """Other credentials of the store that claim the same mark, or look."""
     store: str
     entries: int
     reasons: tuple[str, ...] = ()
@@ -116,6 +191,7 @@ class Found:
             "watermark": _heard_json(self.heard),
             "fingerprint": _likeness_json(self.likeness),
             "store": {"folder": self.store, "entries": self.entries},
+            "others": [_other_json(one) for one in self.others],
             "reasons": list(self.reasons),
             "meaning": MEANING if self.how in ("watermark", "fingerprint") else None,
         }
@@ -134,52 +210,66 @@ def find_credential(path: Path, store: CredentialStore, *, trust: TrustAnchors |
     """
     trust = TrustAnchors.default() if trust is None else trust
     embedded = read_credential_guarded(path, trust=trust)
-    entries = list(store.entries())
+    names = store.names()
+    table = store.table()
     seen = perceive(path)
     said: list[str] = [seen.trouble] if seen.trouble else []
-    if store.size() > len(entries):
-        said.append(f"{store.size() - len(entries)} damaged entries of {store.folder} were passed over")
+    if len(names) > len(table.names):
+        said.append(f"{len(names) - len(table.names)} damaged entries of {store.folder} were passed over")
     # thousands of small products: threads cost more than they do, by far on a busy machine
     with threadpool_limits(1):
-        heard, marked = _by_watermark(seen, entries)
-        printed, likeness = _by_fingerprint(seen, entries)
+        heard = None if seen.reading is None else seen.reading.find(table.marked())
+        marked, wrong = _opened(store, _by_watermark(seen, heard, store), trust)
+        printed, more = _opened(store, _by_fingerprint(seen, store, table), trust)
+    said += dict.fromkeys([*wrong, *more])
     holds = embedded.standing in (Standing.TRUSTED, Standing.UNKNOWN_SIGNER)
-    entry = None if holds else marked or printed
-    if entry is not None:
-        likeness = compare(seen.prints, entry.prints)
+    candidates = [] if holds else marked or printed
     facts: dict[str, Any] = {
         "file": str(path),
         "embedded": embedded,
         "heard": heard,
-        "likeness": likeness,
+        "likeness": candidates[0].likeness if candidates else None,
+        "others": tuple(candidates[1:]),
         "store": str(store.folder),
-        "entries": len(entries),
+        "entries": len(table.names),
     }
     if holds:
         said += [*embedded.reasons, *_contradictions(embedded, heard, marked, printed)]
         return Found(how="manifest", confidence=1.0, credential=embedded, reasons=tuple(said), **facts)
     if embedded.standing is Standing.BROKEN:
         said.append("the credential in this file is broken; what is told here comes from the store")
-    if entry is None:
-        said += _why_nothing(seen, heard, len(entries), store)
+    if not candidates:
+        said += _why_nothing(seen, heard, len(table.names), store)
         return Found(how=None, confidence=None, credential=None, reasons=tuple(said), **facts)
-    original = _original(store, entry, trust)
-    how, confidence = _how(marked, heard, likeness, len(entries))
-    if marked is None and heard is not None:
+    best = candidates[0]
+    original = _original(best)
+    how = "watermark" if marked else "fingerprint"
+    if not marked and heard is not None:
         said.append(f"a mark in its pictures names another credential, {identifier_text(heard.identifier)}")
-    said += _what_was_found(how, entry, likeness, marked is not None)
+    said += [*_what_was_found(how, best), *_rivals(candidates)]
     return Found(
         how=how,
-        confidence=confidence,
+        confidence=_confidence(candidates, heard if marked else None, len(table.names)),
         credential=original,
-        entry=entry,
+        entry=best.entry,
         reasons=(*said, *original.reasons),
         **facts,
     )
 
 
 def perceive(path: Path) -> Perceived:
-    """See and hear the beginning of a file, in one pass; a file that cannot be decoded is an answer."""
+    """See and hear the beginning of a file, in one pass, in a process with limits.
+
+    A file that cannot be decoded, or on which its decoder crashes, hangs or swells, is an answer.
+    """
+    try:
+        return Perceived.from_json(guarded(lambda: perceived_here(path).to_json(), PERCEIVING))
+    except ReadingStopped as stopped:
+        return Perceived(Fingerprint(), None, f"its pictures and sound cannot be decoded: {stopped}")
+
+
+def perceived_here(path: Path) -> Perceived:
+    """As `perceive`, in this process."""
     try:
         with open_regular(path) as stream:
             mime = sniff_format(stream.read(SNIFF_BYTES)) or ""
@@ -216,7 +306,7 @@ def _perceived_video(path: Path) -> Perceived:
             heard_until = frame.pts_seconds
     look, motion = pictures.prints()
     prints = _with_sound(path, look, motion) if facts.has_sound else Fingerprint(look, motion)
-    return Perceived(prints, listener.reading())
+    return Perceived(replace(prints, later=pictures.later()), listener.reading())
 
 
 def _with_sound(path: Path, look: np.ndarray, motion: np.ndarray) -> Fingerprint:
@@ -228,56 +318,92 @@ def _with_sound(path: Path, look: np.ndarray, motion: np.ndarray) -> Fingerprint
     return Fingerprint(look, motion, fingerprint_sound(sound.samples, sound.sample_rate_hz))
 
 
-def _by_watermark(seen: Perceived, entries: Sequence[Entry]) -> tuple[Heard | None, Entry | None]:
-    """The mark in the pictures, and the entry it names; of several versions the one that looks most like the copy."""
-    if seen.reading is None:
-        return None, None
-    heard = seen.reading.find(sorted({one.identifier for one in entries if one.watermarked}))
-    named = [one for one in entries if heard is not None and one.watermarked and one.identifier == heard.identifier]
-    if not named:
-        return heard, None
-    newest_last = sorted(named, key=lambda one: one.kept_utc)
-    return heard, min(reversed(newest_last), key=lambda one: compare(seen.prints, one.prints).difference)
+def _by_watermark(seen: Perceived, heard: Heard | None, store: CredentialStore) -> list[tuple[Entry, Likeness]]:
+    """The entries that the mark in the pictures names."""
+    named = [] if heard is None else [one for one in store.named(heard.identifier) if one.watermarked]
+    return [(one, compare(seen.prints, one.prints)) for one in named]
 
 
-def _by_fingerprint(seen: Perceived, entries: Sequence[Entry]) -> tuple[Entry | None, Likeness | None]:
-    """The entry that is most like the copy, when chance would not come as near, and how like it is."""
-    store = {number: one.prints for number, one in enumerate(entries) if not one.prints.is_empty}
-    number, likeness = nearest(seen.prints, store)
-    if number is None or likeness is None or not likeness.passes(len(store)):
-        return None, likeness
-    return entries[number], likeness
+def _by_fingerprint(seen: Perceived, store: CredentialStore, table: StoreTable) -> list[tuple[Entry, Likeness]]:
+    """The entries that are like the copy as chance, and another take, would not be: those most like it."""
+    opened = [store.entry(name) for name in table.most_alike(seen.prints, CLOSER_LOOKS)]
+    compared = [(one, compare(seen.prints, one.prints)) for one in opened if one is not None]
+    passing = sorted((one for one in compared if one[1].passes(len(table.names))), key=lambda one: rank(one[1]))
+    return [one for one in passing if one[1].difference - passing[0][1].difference <= 2 * _AS_LIKE]
 
 
-def _original(store: CredentialStore, entry: Entry, trust: TrustAnchors) -> Credential:
-    """The credential of the recovered original; one that was damaged in the store is broken, not absent."""
-    try:
-        credential = read_manifest(store.manifest_of(entry), trust=trust)
-    except ProvenanceError as error:
-        credential = Credential(
-            file=entry.file_name, sha256=entry.file_sha256, standing=Standing.BROKEN, reasons=(str(error),)
-        )
+def _opened(
+    store: CredentialStore, found: Sequence[tuple[Entry, Likeness]], trust: TrustAnchors
+) -> tuple[list[Candidate], list[str]]:
+    """The entries with their manifests, the likeliest first; and what was wrong with those that are passed over."""
+    candidates, wrong = [], []
+    # those kept first: a flood of later claims must not hide them
+    for entry, likeness in sorted(found, key=lambda one: one[0].kept_utc)[:_MOST_OPENED]:
+        try:
+            credential = read_manifest(store.manifest_of(entry), trust=trust)
+        except ProvenanceError as error:
+            # one that was damaged in the store is broken, not absent
+            credential = Credential(
+                file=entry.file_name, sha256=entry.file_sha256, standing=Standing.BROKEN, reasons=(str(error),)
+            )
+        fault = entry.contradiction(credential) if credential.standing is not Standing.BROKEN else None
+        if fault is not None:
+            named = f"the entry {identifier_text(entry.identifier)} of {entry.file_name}"
+            wrong.append(f"{named} was passed over, because it is not as it was signed: {fault}")
+        else:
+            candidates.append(Candidate(entry, likeness, credential))
+    return sorted(candidates, key=lambda one: one.order), wrong
+
+
+def _original(found: Candidate) -> Credential:
+    """The credential of the recovered original."""
     # "unchanged" is said of files that were compared with their credential; this one's file is not here
     reasons = tuple(
-        one.replace("unchanged since it was signed", "the original was signed") for one in credential.reasons
+        one.replace("unchanged since it was signed", "the original was signed") for one in found.credential.reasons
     )
-    return replace(credential, file=entry.file_name, sha256=entry.file_sha256, format=entry.format, reasons=reasons)
+    entry = found.entry
+    return replace(
+        found.credential, file=entry.file_name, sha256=entry.file_sha256, format=entry.format, reasons=reasons
+    )
 
 
-def _how(marked: Entry | None, heard: Heard | None, likeness: Likeness | None, entries: int) -> tuple[str, float]:
-    if marked is not None and heard is not None:
-        return "watermark", heard.confidence
-    assert likeness is not None, "an entry was recovered by its prints"
-    return "fingerprint", 1.0 - min(1.0, max(likeness.false_chance * entries, RAREST))
+def _equals(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the same right as the first, one for each claimant; the first is among them."""
+    equal = [one for one in candidates if one.order[:2] == candidates[0].order[:2]]
+    return list({one.claimant: one for one in reversed(equal)}.values())
 
 
-def _what_was_found(how: str, entry: Entry, likeness: Likeness | None, marked: bool) -> Iterator[str]:
+def _confidence(candidates: Sequence[Candidate], heard: Heard | None, entries: int) -> float:
+    """One minus the chance that the credential is the wrong one; shared by those who claim it with equal right."""
+    likeness = candidates[0].likeness
+    if heard is not None:
+        sure = heard.confidence
+    else:
+        least = UNCLEAR_PRINT if likeness.is_unclear else SUREST_PRINT
+        sure = 1.0 - min(1.0, max(likeness.false_chance * entries, least))
+    return sure / len(_equals(candidates))
+
+
+def _rivals(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Who else claims the same."""
+    equal = _equals(candidates)
+    if len(equal) > 1:
+        yield (
+            f"{len(equal)} signers claim it with equal right, and nothing here tells whose it is; this one was kept "
+            "first in the store"
+        )
+    elif len({one.claimant for one in candidates}) > 1:
+        yield "others claim it too, who are less trusted or whose original is less like it"
+
+
+def _what_was_found(how: str, found: Candidate) -> Iterator[str]:
+    entry, likeness, marked = found.entry, found.likeness, how == "watermark"
     named = identifier_text(entry.identifier)
     yield f"its {how} leads to the credential {named} of {entry.file_name}, kept {entry.kept_utc}"
     yield MEANING
-    if not marked:
-        yield "a fingerprint cannot tell it from another take of the same face in the same place saying the same words"
-    if likeness is None or likeness.difference >= 1.0:
+    if not marked and likeness.is_unclear:
+        yield "its motion is less like than that of most copies: it may be an altered copy, or another take made alike"
+    if likeness.difference >= 1.0:
         yield "there are no prints to tell how far this copy differs from the original"
         return
     yield f"by its prints this copy differs from the original by {100 * likeness.difference:.0f} %"
@@ -293,22 +419,42 @@ def _what_was_found(how: str, entry: Entry, likeness: Likeness | None, marked: b
 
 
 def _contradictions(
-    embedded: Credential, heard: Heard | None, marked: Entry | None, printed: Entry | None
+    embedded: Credential, heard: Heard | None, marked: Sequence[Candidate], printed: Sequence[Candidate]
 ) -> Iterator[str]:
     """What mark and prints say that the manifest in the file does not."""
     own = {one.value for one in embedded.soft_bindings}
+    # a trusted signer is not contradicted by what strangers put into a store
+    believed = [
+        one
+        for one in marked
+        if one.credential.standing is Standing.TRUSTED or embedded.standing is not Standing.TRUSTED
+    ]
+    rival = next((one for one in believed if not _is_succeeded(one, embedded)), None)
     if heard is not None and identifier_text(heard.identifier) not in own:
-        where = f", that of {marked.file_name}" if marked is not None else ", which is not in this store"
+        where = f", that of {marked[0].entry.file_name}" if marked else ", which is not in this store"
         yield (
             f"its pictures carry the mark of another credential, {identifier_text(heard.identifier)}{where}: somebody "
             "may have signed over the work of another"
         )
-    elif (
-        printed is not None
-        and printed.file_sha256 != embedded.sha256
-        and identifier_text(printed.identifier) not in own
-    ):
-        yield f"it looks like {printed.file_name}, which has another credential, {identifier_text(printed.identifier)}"
+    elif rival is not None:
+        # naming the mark in one's own manifest is no proof of having made it
+        yield (
+            f"the mark that it claims is that of {rival.entry.file_name}, signed by {rival.claimant}, which this "
+            "credential does not name as its parent: somebody may have signed over the work of another"
+        )
+    elif not marked and printed and not any(_is_succeeded(one, embedded) for one in printed):
+        other = printed[0].entry
+        yield f"it looks like {other.file_name}, which has another credential, {identifier_text(other.identifier)}"
+
+
+def _is_succeeded(kept: Candidate, embedded: Credential) -> bool:
+    """Whether a kept credential is that of the file itself, of the same trusted signer, or of the parent it names."""
+    if kept.entry.file_sha256 == embedded.sha256:
+        return True
+    signer = kept.credential.signer
+    if embedded.standing is Standing.TRUSTED and kept.credential.standing is Standing.TRUSTED:
+        return signer is not None and signer == embedded.signer
+    return any(one.relationship == "parentOf" and one.signer == signer for one in embedded.ingredients if signer)
 
 
 def _why_nothing(seen: Perceived, heard: Heard | None, entries: int, store: CredentialStore) -> Iterator[str]:
@@ -333,6 +479,17 @@ def _heard_json(heard: Heard | None) -> dict[str, Any] | None:
         "agreement": _rounded(heard.agreement),
         "scale": _rounded(heard.scale),
         "mirrored": heard.mirrored,
+    }
+
+
+def _other_json(other: Candidate) -> dict[str, Any]:
+    return {
+        "identifier": identifier_text(other.entry.identifier),
+        "file": other.entry.file_name,
+        "signer": other.credential.signer,
+        "standing": other.credential.standing.value,
+        "difference": _rounded(other.likeness.difference),
+        "kept_utc": other.entry.kept_utc,
     }
 
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provenance.claims import SourceType
-from provenance.credential import Action, Credential, CredentialIngredient, Standing
+from provenance.codes import explain
+from provenance.credential import Action, Check, Credential, CredentialIngredient, Redaction, Standing
 from provenance.trust import DEVELOPMENT_LIST
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ _TYPES: Final = {
     SourceType.DIGITAL_CREATION: "made by a person with digital tools",
     SourceType.SCREEN_CAPTURE: "recorded from a screen",
 }
+_REVOCATIONS: Final = {
+    "not_asked": "not asked; --check-revocation asks the signer's authority",
+    "not_revoked": "not revoked, its authority says",
+    "revoked": "revoked",
+    "unknown": "its authority does not know the certificate",
+    "unanswered": "its authority gave no usable answer",
+}
+_RESULTS: Final = {"holds": "[green]✓[/]", "remark": "[yellow]·[/]", "fails": "[red]✗[/]"}
+_UPDATE: Final = "[dim]an update: it adds statements to the credential before it, and leaves the content alone[/]"
 _ROLES: Final = {"parentOf": "made from", "componentOf": "contains", "inputTo": "generated from"}
 
 
@@ -120,7 +130,7 @@ def catalog_page(report: CatalogReport) -> RenderableType:
 
 
 def credential_tree(credential: Credential) -> Tree:
-    """The answer of `provenance show`: the file, what was done to it, and everything it was made from."""
+    """The answer of `provenance show`: the file, what was done to it, all it was made from, and what was checked."""
     from rich.tree import Tree
 
     tree = Tree(_headline(credential.standing, credential.trust_list))
@@ -128,8 +138,12 @@ def credential_tree(credential: Credential) -> Tree:
         tree.add(line.strip())
     for name, value in _facts(credential):
         tree.add(f"[dim]{name or 'kind'}[/] {value}")
+    if credential.is_update:
+        tree.add(_UPDATE)
     _add_actions(tree, credential.actions)
+    _add_redactions(tree, credential.redactions)
     _add_ingredients(tree, credential.ingredients)
+    _add_checks(tree, credential.checks)
     return tree
 
 
@@ -158,7 +172,10 @@ def _facts(credential: Credential) -> list[tuple[str, str]]:
     facts += [("" if position else "kind", plain(_kind(name))) for position, name in enumerate(credential.source_types)]
     optional = (
         ("signer", credential.signer),
-        ("signed at", credential.signed_at),
+        ("signed at", _time(credential)),
+        ("certificate", _certificate(credential)),
+        ("revocation", _REVOCATIONS.get(credential.revocation or "")),
+        ("fetched from", credential.fetched_from),
         ("made with", credential.claim_generator),
         ("training", {True: "forbidden", False: "not forbidden", None: None}[credential.forbids_training]),
         ("consent", credential.record.consent if credential.record else None),
@@ -167,6 +184,26 @@ def _facts(credential: Credential) -> list[tuple[str, str]]:
     facts += [(name, plain(value)) for name, value in optional if value]
     facts += [("codes", plain(", ".join(credential.validation_codes)))] if credential.validation_codes else []
     return [*facts, ("SHA-256", credential.sha256)]
+
+
+def _time(credential: Credential) -> str | None:
+    """When it was signed, and by whose word."""
+    stamp = credential.time_stamp
+    if stamp is None:
+        return None if credential.certificate is None else "not proven: it carries no time-stamp"
+    authority = stamp.authority or "somebody without a name"
+    if stamp.trust_list is None:
+        return f"not proven: {stamp.at} by {authority}, whom no list vouches for"
+    return f"{stamp.at} by {authority}, whom the list {stamp.trust_list} vouches for"
+
+
+def _certificate(credential: Credential) -> str | None:
+    """Until when the signer's certificate is valid, and who issued it."""
+    facts = credential.certificate
+    if facts is None or facts.not_after is None:
+        return None
+    issuer = f", issued by {facts.issuer}" if facts.issuer else ""
+    return f"{facts.algorithm or ''} valid {(facts.not_before or '?')[:10]} to {facts.not_after[:10]}{issuer}".strip()
 
 
 def _kind(name: str) -> str:
@@ -188,11 +225,32 @@ def _add_ingredients(tree: Tree, ingredients: Iterable[CredentialIngredient]) ->
         role = _ROLES.get(one.relationship, plain(one.relationship))
         signer = f" [dim]signed by {plain(one.signer)}[/]" if one.signer else " [dim]without credentials[/]"
         branch = tree.add(f"{role} [bold {colour}]{plain(one.title)}[/] {plain(one.format or '')}{signer}")
-        if one.faults:
-            branch.add(f"[{colour}]{plain(', '.join(one.faults))}[/]")
+        for code in one.faults:
+            branch.add(f"[{colour}]{plain(code)}[/] [dim]{plain(explain(code))}[/]")
+        if one.is_update:
+            branch.add(_UPDATE)
         if one.sha256:
             branch.add(f"[dim]SHA-256[/] {plain(one.sha256)}")
         for name in one.source_types:
             branch.add(plain(_kind(name)))
         _add_actions(branch, one.actions)
+        _add_redactions(branch, one.redactions)
         _add_ingredients(branch, one.ingredients)
+
+
+def _add_redactions(tree: Tree, redactions: Iterable[Redaction]) -> None:
+    for one in redactions:
+        why = f" [dim]because {plain(one.reason)}[/]" if one.reason else ""
+        tree.add(f"[magenta]removed[/] {plain(one.statement)} [dim]from {plain(one.manifest)}[/]{why}")
+
+
+def _add_checks(tree: Tree, checks: Iterable[Check]) -> None:
+    """Every check in one line, with its sentence."""
+    checks = list(checks)
+    if not checks:
+        return
+    branch = tree.add(f"[dim]checked ({sum(one.count for one in checks)} checks)[/]")
+    for one in checks:
+        times = f" ×{one.count}" if one.count > 1 else ""
+        where = "[dim]of an ingredient: [/]" if one.of_ingredient else ""
+        branch.add(f"{_RESULTS[one.result]} {where}{plain(one.meaning)} [dim]{plain(one.code)}{times}[/]")

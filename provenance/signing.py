@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -27,10 +28,17 @@ from provenance.formats import SIGNABLE, SNIFF_BYTES, SUFFIXES, sniff_format, sp
 from provenance.identity import Notify, SigningIdentity
 from provenance.identity import development_identity as development_identity
 from provenance.record import installed_version, now_utc
+from provenance.streams import file_stream, sign_streams
 from provenance.trust import TrustAnchors
 
 if TYPE_CHECKING:
     from c2pa import Context, Signer
+
+IN_PIECES_FROM_BYTES: Final = 128 << 20
+"""Films from this size on are hashed in pieces (a Merkle tree): as a whole, the library holds up to 512 MB of them in
+memory while it signs, and while it reads. Smaller ones are not: an independent reader rejects the form."""
+PIECE_KILOBYTES: Final = 8192
+PROOFS: Final = 5
 
 SPECIFICATION: Final = "2.4.0"
 """Version of the C2PA specification that our manifests follow."""
@@ -54,7 +62,8 @@ def sign_file(
     """Write a signed copy of a file; the destination appears whole and verified, or not at all.
 
     The steps: see that this can be signed and is not signed in place (rule 3); let a signed source become the parent
-    (rule 7); sign into a temporary file beside the destination; read that back and judge it; rename it.
+    (rule 7); sign into a temporary file beside the destination; read that back and judge it; rename it. Nothing is
+    fetched, whatever `trust` allows; a time-stamp authority is asked when the identity names one.
 
     Args:
         source: mp4, mov, png, jpg, webp or wav, judged by content.
@@ -72,16 +81,20 @@ def sign_file(
     Raises:
         ProvenanceError: when the file cannot be signed. What a signing callback raises is raised as it is (rule 11).
     """
-    mime = _signable(source, destination)
+    try:
+        mime = _signable(source, destination)
+        _see_that_nothing_is_lost(claim, destination)
+    except OSError as error:
+        raise ProvenanceError(f"cannot sign {source} into {destination}: {error.strerror or error}") from error
     identity = development_identity(notify=notify) if identity is None else identity
-    trust = TrustAnchors.default() if trust is None else trust
+    trust = (TrustAnchors.default() if trust is None else trust).offline()
     parent = _parent_of(source, claim, trust, over_broken)
     parts = _parts(claim, parent)
     definition = _definition(claim, parts, destination, is_edit=parent is not None)
     temporary = temporary_beside(destination)
     try:
-        manifest = _sign_into(temporary, source, mime, definition, parts, identity, trust)
-        credential = _verified(temporary, destination, trust)
+        sign = partial(_sign_into, temporary, source, mime, definition, parts, identity, trust)
+        manifest, credential = _signed_and_read(sign, temporary, destination, _needs_pieces(source, mime), trust)
         temporary.replace(destination)
     except OSError as error:
         raise ProvenanceError(f"cannot write {destination}: {error.strerror or error}") from error
@@ -112,6 +125,14 @@ def _signable(source: Path, destination: Path) -> str:
     return mime
 
 
+def _see_that_nothing_is_lost(claim: Claim, destination: Path) -> None:
+    """Refuse to put the result where something lies that it was made from: the only copy may be that one."""
+    used = [one.path for one in claim.ingredients] + ([claim.parent] if claim.parent is not None else [])
+    for path in used:
+        if destination.exists() and path.exists() and destination.samefile(path):
+            raise ProvenanceError(f"{destination} is a file that the result was made from; give another destination")
+
+
 def _sniff(path: Path) -> str | None:
     """Format of a regular file, by content."""
     try:
@@ -123,6 +144,14 @@ def _sniff(path: Path) -> str | None:
         raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two names lead to one file; False where one leads to none."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def _parent_of(source: Path, claim: Claim, trust: TrustAnchors, over_broken: bool) -> Path | None:
     """The earlier version that the manifest must name, so that history is kept (rule 7)."""
     standing = standing_of(source, trust=trust)
@@ -132,7 +161,7 @@ def _parent_of(source: Path, claim: Claim, trust: TrustAnchors, over_broken: boo
             "sign the original, or say explicitly that you mean to sign over it"
         )
     if standing is not Standing.ABSENT:
-        if claim.parent is not None and not claim.parent.samefile(source):
+        if claim.parent is not None and not is_same_file(claim.parent, source):
             raise ProvenanceError(f"{source} is signed already and becomes its own parent; leave out the parent")
         return source
     if claim.parent is not None:
@@ -207,10 +236,16 @@ def _definition(claim: Claim, parts: tuple[_Part, ...], destination: Path, *, is
         if binding.is_watermark:
             actions.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent, "when": made["when"]})
     return {
-        "claim_generator_info": [{"name": GENERATOR, "version": installed_version(), "specVersion": SPECIFICATION}],
+        "claim_generator_info": [{"name": GENERATOR, "version": _version(), "specVersion": SPECIFICATION}],
         "title": claim.title or destination.name,
         "assertions": assertions,
     }
+
+
+@cache
+def _version() -> str:
+    """Looking it up takes longer than a signature."""
+    return installed_version()
 
 
 def _as_text(words: str) -> str:
@@ -222,6 +257,26 @@ def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"label": label, "created": True, "data": data}
 
 
+def _needs_pieces(source: Path, mime: str) -> bool:
+    return mime in ("video/mp4", "video/quicktime") and source.stat().st_size >= IN_PIECES_FROM_BYTES
+
+
+def _signed_and_read(
+    sign: Callable[[bool], bytes], temporary: Path, destination: Path, in_pieces: bool, trust: TrustAnchors
+) -> tuple[bytes, Credential]:
+    """Sign into a new file and read it back; the manifest and what was read."""
+    manifest = sign(in_pieces)
+    try:
+        return manifest, _verified(temporary, destination, trust)
+    except ProvenanceError:
+        if not in_pieces:
+            raise
+    # The library writes pieces that it cannot read where a film has more than one `mdat` box: then as a whole.
+    temporary.unlink()
+    manifest = sign(False)
+    return manifest, _verified(temporary, destination, trust)
+
+
 def _sign_into(
     temporary: Path,
     source: Path,
@@ -230,36 +285,55 @@ def _sign_into(
     parts: tuple[_Part, ...],
     identity: SigningIdentity,
     trust: TrustAnchors,
+    in_pieces: bool,
 ) -> bytes:
     """Let the C2PA library write the signed copy to a new file, and flush it to the disk; the manifest alone."""
     import c2pa
 
     remembered: list[BaseException] = []
     with ExitStack() as open_things:
+        writing = open_things.enter_context(temporary.open("x+b"))
         try:
-            context = open_things.enter_context(_context(trust))
+            context = open_things.enter_context(_context(trust, in_pieces))
             manifest = _as_text(json.dumps(definition, ensure_ascii=False))
             builder = open_things.enter_context(c2pa.Builder(manifest, context))
             for part in parts:
                 _add_part(builder, part)
             signer = open_things.enter_context(_signer(identity, remembered))
             reading = open_things.enter_context(source.open("rb"))
-            with temporary.open("x+b") as file:
-                signed: bytes = builder.sign(signer, mime, reading, _Remembering(file, remembered))
-                file.flush()
-                os.fsync(file.fileno())
-                return signed
+            with file_stream(reading) as input_stream, file_stream(writing) as output_stream:
+                signed = sign_streams(builder, signer, mime, input_stream, output_stream)
+            os.fsync(writing.fileno())
+            return signed
         except c2pa.C2paError as error:
             if remembered:
                 raise remembered[0] from error
+            _see_that_more_can_be_written(writing)
             raise ProvenanceError(f"cannot sign {source}: {' '.join(str(error).split())}") from error
 
 
-def _context(trust: TrustAnchors) -> Context:
+def _see_that_more_can_be_written(file: BinaryIO) -> None:
+    """The library says only that something failed; a full disk says more when one tries again.
+
+    Raises:
+        OSError: when no more can be written.
+    """
+    end = os.fstat(file.fileno()).st_size
+    os.lseek(file.fileno(), end, os.SEEK_SET)
+    block = bytes(1 << 16)
+    while block:
+        # A disk that is nearly full takes a part of a block without a complaint.
+        block = block[os.write(file.fileno(), block) :]
+    os.fsync(file.fileno())
+
+
+def _context(trust: TrustAnchors, in_pieces: bool) -> Context:
     """Strict settings (rule 2), and nothing that the library would add to the manifest of its own accord."""
     import c2pa
 
     settings = strict_settings(trust)
+    if in_pieces:
+        settings["core"].update(merkle_tree_chunk_size_in_kb=PIECE_KILOBYTES, merkle_tree_max_proofs=PROOFS)
     off = {"enabled": False}
     settings["builder"] = {
         "thumbnail": off,
@@ -304,30 +378,6 @@ def _signer(identity: SigningIdentity, remembered: list[BaseException]) -> Signe
 
     algorithm = c2pa.C2paSigningAlg[identity.algorithm.upper()]
     return c2pa.Signer.from_callback(sign, algorithm, identity.chain_pem, identity.time_stamp_url)
-
-
-class _Remembering:
-    """A file that keeps the error of a failed write: the library reports only that something failed."""
-
-    def __init__(self, file: BinaryIO, remembered: list[BaseException]) -> None:
-        self._file, self._remembered = file, remembered
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-
-    def write(self, content: bytes) -> int:
-        """Write, and keep the error for the caller."""
-        try:
-            return self._file.write(content)
-        except OSError as error:
-            self._remembered.append(error)
-            raise
-
-    def flush(self) -> None:
-        """Flush, and keep the error for the caller."""
-        try:
-            self._file.flush()
-        except OSError as error:
-            self._remembered.append(error)
-            raise
 
 
 def _verified(temporary: Path, destination: Path, trust: TrustAnchors) -> Credential:

@@ -19,7 +19,7 @@ from provenance.files import open_regular
 from provenance.find import perceive
 from provenance.formats import SNIFF_BYTES, sniff_format
 from provenance.identity import Notify, SigningIdentity
-from provenance.signing import sign_file
+from provenance.signing import is_same_file, sign_file
 from provenance.store import CredentialStore
 from provenance.trust import TrustAnchors
 from provenance.watermark_files import mark_file
@@ -62,7 +62,7 @@ def sign_durable(
         return signed(source, destination, replace(claim, soft_bindings=bindings(prints, None)), keep=keep)
     mime = _mime_of(source)
     # a folder of its own: the mark's writers have temporary names too
-    with TemporaryDirectory(prefix=".marked.", dir=_folder_of(destination)) as folder:
+    with _folder_beside(destination) as folder:
         claim = _as_an_edit(claim, source, TrustAnchors.default() if trust is None else trust, over_broken)
         marked = Path(folder) / f"marked{_ENDINGS.get(mime, '.mp4')}"
         maker = mark_file(source, marked, mime)
@@ -75,10 +75,13 @@ def sign_durable(
 _ENDINGS: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
-def _folder_of(destination: Path) -> Path:
-    if not destination.parent.is_dir():
-        raise ProvenanceError(f"the folder {destination.parent} does not exist; make it first")
-    return destination.parent
+def _folder_beside(destination: Path) -> TemporaryDirectory[str]:
+    try:
+        if not destination.parent.is_dir():
+            raise ProvenanceError(f"the folder {destination.parent} does not exist; make it first")
+        return TemporaryDirectory(prefix=".marked.", dir=destination.parent)
+    except OSError as error:
+        raise ProvenanceError(f"cannot write {destination}: {error.strerror or error}") from error
 
 
 def _mime_of(source: Path) -> str:
@@ -104,6 +107,6 @@ def _as_an_edit(claim: Claim, source: Path, trust: TrustAnchors, over_broken: bo
             f"{source} carries a broken credential, and signing it would vouch for a changed file; "
             "sign the original, or say explicitly that you mean to sign over it"
         )
-    if claim.parent is not None and not claim.parent.samefile(source):
+    if claim.parent is not None and not is_same_file(claim.parent, source):
         raise ProvenanceError(f"{source} is signed already and becomes its own parent; leave out the parent")
     return replace(claim, action="edited", parent=source)

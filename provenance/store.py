@@ -2,13 +2,18 @@
 
     store = CredentialStore.of_this_user()
     store.put(manifest, credential, identifier, prints)
-    for entry in store.entries(): ...
+    table = store.table()                    # which entries are worth opening (`provenance.store_index`)
+    store.entry(name), store.named(identifier)
     store.manifest_of(entry)                 # the signed bytes
 
 A folder of plain files, never changed once written: `manifests/ab/<sha256>.c2pa` as the C2PA library made them,
 `entries/ab/<identifier>-<first half of that sha256>.json` beside them. Each appears whole or not at all, and the
 manifest before the entry that names it: any number of processes may put at once, and a store can be copied, or merged
-by copying another one into it. What does not hold its own digest is passed over and counted.
+by copying another one into it. What does not hold its own digest is passed over and counted. `index` holds what can be
+made again from the entries.
+
+An entry is nobody's word: whoever can write into the folder can write one. What counts is the signed manifest that it
+leads to, and `contradiction` tells whether that says the same.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +31,14 @@ from typing import Any, Final
 from provenance.credential import Credential
 from provenance.errors import ProvenanceError
 from provenance.files import read_small, write_whole
-from provenance.fingerprint import Fingerprint
+from provenance.fingerprint import PICTURE_ALGORITHM, PICTURE_ALGORITHM_1, SOUND_ALGORITHM, Fingerprint
 from provenance.record import now_utc
-from provenance.watermark import identifier_from, identifier_text
+from provenance.store_index import StoreTable
+from provenance.watermark import ALGORITHM, identifier_from, identifier_text
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+"""Version of an entry; the first had coarser prints of motion, and can still be read."""
+_LONGEST_NAME: Final = 255
 _NAME: Final = re.compile(r"[0-9a-f]{12}-[0-9a-f]{32}\.json")
 
 
@@ -86,21 +95,36 @@ class Entry:
         Raises:
             ValueError: for anything else.
         """
-        if facts.get("schema") != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}, got {facts.get('schema')!r}")
+        schema = facts.get("schema")
+        if schema not in (1, SCHEMA):
+            raise ValueError(f"schema must be at most {SCHEMA}, got {schema!r}")
         try:
+            texts = {name: str(facts[name]) for name in ("manifest_sha256", "file_sha256", "file_name", "kept_utc")}
             return cls(
                 identifier=identifier_from(facts["identifier"]),
                 watermarked=bool(facts["watermarked"]),
-                manifest_sha256=str(facts["manifest_sha256"]),
-                file_sha256=str(facts["file_sha256"]),
-                file_name=str(facts["file_name"]),
-                format=facts["format"],
-                kept_utc=str(facts["kept_utc"]),
-                prints=Fingerprint.from_blocks(facts["pictures"], facts["sound"]),
+                format=None if facts["format"] is None else str(facts["format"]),
+                prints=Fingerprint.from_blocks(facts["pictures"], facts["sound"], version=schema),
+                **{name: text[:_LONGEST_NAME] for name, text in texts.items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is not an entry of a credential store: {error}") from error
+
+    def contradiction(self, credential: Credential) -> str | None:
+        """What this entry says that the signed manifest it leads to does not; None when they agree.
+
+        Args:
+            credential: our reading of that manifest.
+        """
+        bound = {(one.algorithm, one.value) for one in credential.soft_bindings}
+        if self.watermarked:
+            agrees = (ALGORITHM, identifier_text(self.identifier)) in bound
+            return None if agrees else "its manifest binds no such mark"
+        algorithm = PICTURE_ALGORITHM_1 if self.prints.is_coarse else PICTURE_ALGORITHM
+        for name, blocks in ((algorithm, self.prints.picture_blocks()), (SOUND_ALGORITHM, self.prints.sound_blocks())):
+            if blocks and (name, blocks[0]["value"]) not in bound:
+                return "its manifest binds no such fingerprint"
+        return None
 
 
 @dataclass(frozen=True)
@@ -166,19 +190,39 @@ class CredentialStore:
         return entry
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry that can be read, in the order of their names."""
-        for path in self._entry_paths():
-            entry = _read_entry(path)
+        """Every entry that can be read, in the order of their names: slow and large where there are many."""
+        for name in self.names():
+            entry = self.entry(name)
             if entry is not None:
                 yield entry
 
-    def size(self) -> int:
-        """How many entries there should be, damaged ones too."""
-        return len(self._entry_paths())
+    def names(self) -> list[str]:
+        """Names of all entries, damaged ones too, ascending."""
+        found = []
+        for shelf in (self.folder / "entries").glob("*"):
+            with suppress(OSError), os.scandir(shelf) as files:
+                found += [one.name.removesuffix(".json") for one in files if _NAME.fullmatch(one.name)]
+        return sorted(set(found))
+
+    def table(self) -> StoreTable:
+        """Which entries carry which marks, and look or sound how; what is new in the store is read for it."""
+        return StoreTable.of(self.folder / "index", self.names(), self.entry)
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of this name; None when it is damaged or gone."""
+        return _read_entry(self.folder / "entries" / name[:2] / f"{name}.json")
+
+    def named(self, identifier: int) -> list[Entry]:
+        """The entries that give a file this identifier; more than one where it was signed more than once."""
+        text = identifier_text(identifier)
+        paths = sorted((self.folder / "entries" / text[:2]).glob(f"{text}-*.json"))
+        return [entry for path in paths if (entry := _read_entry(path)) is not None]
 
     def damaged(self) -> list[Path]:
         """Files that should be entries and are not."""
-        return [path for path in self._entry_paths() if _read_entry(path) is None]
+        return [
+            self.folder / "entries" / name[:2] / f"{name}.json" for name in self.names() if self.entry(name) is None
+        ]
 
     def manifest_of(self, entry: Entry) -> bytes:
         """The signed bytes of an entry.
@@ -196,9 +240,6 @@ class CredentialStore:
 
     def _manifest_path(self, digest: str) -> Path:
         return self.folder / "manifests" / digest[:2] / f"{digest}.c2pa"
-
-    def _entry_paths(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("entries/*/*.json") if _NAME.fullmatch(path.name))
 
 
 def _read_entry(path: Path) -> Entry | None:

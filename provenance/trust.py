@@ -1,6 +1,7 @@
 """Whom we believe: lists of certificate authorities, each with a name of its own.
 
     trust = TrustAnchors.default(extra=[Path("newsroom-ca.pem")])
+    trust = TrustAnchors.default([signers], time_stamps=[stamps], lookups=Lookups(revocation=True))
 
 Trust is an argument, never a setting of the process. Two rules of `provenance.credential` are kept here: rule 4 (the
 accepted key usages are always stated) and rule 6 (every list has its own URI, its purpose is remembered, and a PEM file
@@ -10,8 +11,9 @@ without a usable authority is refused, because the C2PA library ignores garbage 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +32,10 @@ DEVELOPMENT_LIST: Final = "development identity of this machine"
 DEVELOPMENT_MARK: Final = "DEVELOPMENT - DO NOT TRUST"
 """Stands in the organisation of every certificate that `keygen` makes."""
 
+OFFICIAL_LISTS: Final = ("C2PA-TRUST-LIST.pem", "C2PA-TSA-TRUST-LIST.pem")
+"""The lists of the C2PA conformance programme: signers, time-stamp authorities. They change, and are not shipped."""
+
+_OID: Final = re.compile(r"[0-2](\.\d+)+")
 _PEM_END: Final = "-----END CERTIFICATE-----"
 
 
@@ -47,6 +53,21 @@ def identity_folder() -> Path:
         return Path.home() / ".config" / "countermark" / "identity"
     except RuntimeError as error:
         raise ProvenanceError("this user has no home folder; set HOME, or name the files to use") from error
+
+
+def official_lists() -> tuple[Path, Path]:
+    """The official C2PA lists as this user keeps them, signers and time-stamps: `OFFICIAL_LISTS` in one folder.
+
+    Raises:
+        ProvenanceError: when they are not there; says where they belong.
+    """
+    folder = identity_folder().parent / "trust"
+    signers, stamps = (folder / name for name in OFFICIAL_LISTS)
+    for path in (signers, stamps):
+        if not path.is_file():
+            source = "github.com/c2pa-org/conformance-public"
+            raise ProvenanceError(f"there is no {path}; put {' and '.join(OFFICIAL_LISTS)} of {source} there")
+    return signers, stamps
 
 
 @dataclass(frozen=True)
@@ -77,16 +98,47 @@ class TrustList:
 
 
 @dataclass(frozen=True)
+class Lookups:
+    """What a reading may ask of other machines; nothing, unless somebody said so (rule 2)."""
+
+    remote_manifests: bool = False
+    """Fetch the manifest from the address that a file names, when it carries none itself."""
+    revocation: bool = False
+    """Ask the signer's authority whether the certificate was revoked (OCSP)."""
+    hosts: tuple[str, ...] = ()
+    """The only hosts that may be asked, `example.org`, `*.example.org`, `example.org:8080`; with none, all."""
+
+    def __post_init__(self) -> None:
+        """Refuse addresses where host names belong, and hosts that nothing will be asked of."""
+        wrong = next((host for host in self.hosts if not host or "/" in host), None)
+        if wrong is not None:
+            raise ValueError(f"a host is named like example.org, got {wrong!r}")
+        if self.hosts and not (self.remote_manifests or self.revocation):
+            raise ValueError("hosts are named, but nothing may be asked of them: allow manifests or revocation")
+
+    @property
+    def of_anyone(self) -> bool:
+        """Whether any host that a file names may be asked."""
+        return (self.remote_manifests or self.revocation) and not self.hosts
+
+
+@dataclass(frozen=True)
 class TrustAnchors:
-    """Every list we believe for one reading."""
+    """Every list we believe for one reading, and what we may ask of others."""
 
     lists: tuple[TrustList, ...] = ()
+    usages: tuple[str, ...] = EXTENDED_KEY_USAGES
+    """Extended key usages (OIDs), of which a signer's certificate needs one."""
+    lookups: Lookups = Lookups()
 
     def __post_init__(self) -> None:
         """Refuse two lists under one URI: a reader could not tell their purposes apart (rule 6)."""
         uris = [entry.uri for entry in self.lists]
         if len(set(uris)) != len(uris):
             raise ValueError(f"two trust lists share a URI: {sorted(uris)}")
+        wrong = next((usage for usage in self.usages if not _OID.fullmatch(usage)), None)
+        if wrong is not None or not self.usages:
+            raise ValueError(f"an extended key usage is an OID like 1.3.6.1.5.5.7.3.36, got {wrong!r}")
 
     @classmethod
     def none(cls) -> TrustAnchors:
@@ -94,15 +146,24 @@ class TrustAnchors:
         return cls(())
 
     @classmethod
-    def default(cls, extra: Iterable[Path] = (), *, time_stamps: Iterable[Path] = ()) -> TrustAnchors:
+    def default(
+        cls,
+        extra: Iterable[Path] = (),
+        *,
+        time_stamps: Iterable[Path] = (),
+        usages: Iterable[str] = (),
+        lookups: Lookups | None = None,
+    ) -> TrustAnchors:
         """The development authority of this machine, when there is one, and the lists of the given PEM files.
 
         Args:
             extra: PEM files of authorities that sign credentials, e.g. the official C2PA trust list.
             time_stamps: PEM files of time-stamp authorities.
+            usages: OIDs of extended key usages to accept beside `EXTENDED_KEY_USAGES`.
+            lookups: what may be asked of other machines; None asks nothing.
 
         Raises:
-            ProvenanceError: for a file that cannot be read or holds no certificate authority.
+            ProvenanceError: for a file that cannot be read or holds no certificate authority, and for what is no OID.
         """
         lists = []
         development = _development_root()
@@ -113,7 +174,14 @@ class TrustAnchors:
             for position, path in enumerate(paths, 1):
                 uri = f"urn:countermark:trust:{purpose}:{position}"
                 lists.append(TrustList(path.name, uri, _authorities(path), purpose))
-        return cls(tuple(lists))
+        try:
+            return cls(tuple(lists), (*EXTENDED_KEY_USAGES, *usages), lookups or Lookups())
+        except ValueError as error:
+            raise ProvenanceError(str(error)) from error
+
+    def offline(self) -> TrustAnchors:
+        """The same lists, and nothing asked of anyone."""
+        return replace(self, lookups=Lookups())
 
     def distinct(self) -> list[tuple[TrustList, str]]:
         """Each list with those of its authorities (PEM) that no list before it has; signers' lists come first.
@@ -138,6 +206,10 @@ class TrustAnchors:
     def manifest_list(self, uri: str | None) -> TrustList | None:
         """The list of credential signers with this URI; None for an unknown one and for a list of another purpose."""
         return next((entry for entry in self.lists if entry.uri == uri and entry.purpose == "manifest"), None)
+
+    def time_stamp_list(self, uri: str | None) -> TrustList | None:
+        """The list that vouches for a time-stamp authority; one that two lists share is filed under signers."""
+        return next((entry for entry in self.lists if entry.uri == uri), None)
 
 
 def _development_root() -> Path | None:
@@ -197,7 +269,7 @@ class ChainVerdict:
 def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datetime | None = None) -> ChainVerdict:
     """Judge a signer's chain by the rules that the C2PA library follows for media, for what that library cannot read.
 
-    1. The signer's certificate may sign (key usage), for one of `EXTENDED_KEY_USAGES`, and is no authority.
+    1. The signer's certificate may sign (key usage), for one of the accepted usages, and is no authority.
     2. It is valid at `now`.
     3. Each certificate was issued by the next, which is an authority allowed that depth, valid at `now`.
     4. The last one was issued by, or is, an authority on one of the lists of credential signers.
@@ -210,7 +282,7 @@ def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datet
     leaf = chain[0]
     signer = _name_of(leaf)
     moment = now or datetime.now(UTC)
-    if not _may_sign(leaf):
+    if not _may_sign(leaf, trust.usages):
         return ChainVerdict(signer, fault="signingCredential.invalid")
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         return ChainVerdict(signer, fault="signingCredential.expired")
@@ -230,12 +302,19 @@ def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datet
 def _issued(issued: Certificate, issuer: Certificate, depth: int, moment: datetime) -> bool:
     """Whether an authority issued a certificate, with `depth` authorities between it and the signer."""
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         issued.verify_directly_issued_by(issuer)
         limits = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (
+        InvalidSignature,
+        UnsupportedAlgorithm,
+        ValueError,
+        TypeError,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+    ):
         return False
     try:
         may_issue = issuer.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
@@ -246,7 +325,7 @@ def _issued(issued: Certificate, issuer: Certificate, depth: int, moment: dateti
     return limits.ca and may_issue and deep_enough and in_time
 
 
-def _may_sign(leaf: Certificate) -> bool:
+def _may_sign(leaf: Certificate, accepted: tuple[str, ...]) -> bool:
     """Whether a certificate is one of a signer of credentials."""
     from cryptography import x509
 
@@ -256,7 +335,7 @@ def _may_sign(leaf: Certificate) -> bool:
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
     named = {purpose.dotted_string for purpose in purposes}
-    return usage.digital_signature and not is_authority(leaf) and bool(named & set(EXTENDED_KEY_USAGES))
+    return usage.digital_signature and not is_authority(leaf) and bool(named & set(accepted))
 
 
 def _name_of(certificate: Certificate) -> str:

@@ -6,7 +6,7 @@
    page can forge them, and programs that send neither are no page.
 3. Behind a public address everything under /api/ needs the bearer token.
 4. Every answer says: nothing is to be stored, guessed, framed, or loaded from elsewhere.
-5. Whatever breaks is one line of JSON, never a traceback.
+5. Whatever breaks is one line of JSON, never a traceback, nor the plain text of some library.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -56,22 +57,28 @@ class Access:
             return
         if scope["type"] != "http":
             return
-        started = False
+        started = is_replaced = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal started, is_replaced
+            if is_replaced:
+                return
             if message["type"] == "http.response.start":
+                if _is_foreign_error(message):
+                    await _answer(send_with_headers, message["status"], HTTPStatus(message["status"]).phrase.lower())
+                    is_replaced = True
+                    return
                 started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
-        if refusal is not None:
-            await _answer(send_with_headers, *refusal)
-            return
         try:
+            refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
+            if refusal is not None:
+                await _answer(send_with_headers, *refusal)
+                return
             await self._app(scope, receive, send_with_headers)
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
@@ -88,7 +95,7 @@ class Access:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site")
             if site not in (None, "same-origin", "none"):
                 return 403, "requests from pages of other sites are not answered"
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            if origin is not None and net_location(origin) != host.lower():
                 return 403, "requests from pages of other sites are not answered"
         if self._token is not None and path.startswith("/api/"):
             kind, _, given = headers.get("authorization", "").partition(" ")
@@ -104,6 +111,21 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower() if "@" not in host else ""
     except ValueError:
         return ""
+
+
+def net_location(origin: str) -> str:
+    """Name and port in an Origin header, in lower case; empty for one that makes no sense."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _is_foreign_error(message: Message) -> bool:
+    """Whether an answer begins that is an error in other words than ours."""
+    if message["status"] < 400:
+        return False
+    return not Headers(raw=message["headers"]).get("content-type", "").startswith("application/json")
 
 
 async def _answer(send: Send, status: int, line: str) -> None:

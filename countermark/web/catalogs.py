@@ -51,11 +51,13 @@ def catalog_router(path: Path, submit: Submit) -> APIRouter:
         ServeError: as `load_catalog`.
     """
     root, catalog = load_catalog(path)
+    labels = {str(key[0]): count for key, count in catalog.counts("label").items()}
+    splits = {str(key[0] or "none"): count for key, count in catalog.counts("split").items()}
     router = APIRouter(prefix="/api/catalog")
     errors: dict[int | str, dict[str, Any]] = {404: {"model": ErrorLine}, **ERRORS}
 
     @router.get("", summary="Clips of the dataset, a page at a time", response_model=None, responses=errors)
-    async def samples(
+    def samples(
         first: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
         count: Annotated[int, Query(ge=1, le=200)] = PAGE,
         label: Annotated[Label | None, Query()] = None,
@@ -71,16 +73,21 @@ def catalog_router(path: Path, submit: Submit) -> APIRouter:
             {
                 "name": catalog.name,
                 "clips": len(catalog),
-                "labels": {str(key[0]): count for key, count in catalog.counts("label").items()},
-                "splits": {str(key[0] or "none"): count for key, count in catalog.counts("split").items()},
+                "labels": labels,
+                "splits": splits,
                 "is_attested": any((root / name).is_file() for name in ("dataset.intoto.dsse.json",)),
                 "found": len(chosen),
                 "samples": [{"number": n, **s.to_json()} for n, s in chosen[first : first + count]],
             }
         )
 
-    @router.get("/clips/{number}", summary="The file of a clip", response_model=None, responses=errors)
-    async def clip(number: Number) -> Response:
+    @router.get(
+        "/clips/{number}",
+        summary="The file of a clip",
+        response_class=Response,
+        responses={200: {"content": {kind: {} for kind in sorted(SHOWN_TYPES)}}, **errors},
+    )
+    def clip(number: Number) -> Response:
         place = clip_file(root, catalog, number)
         with place.open("rb") as stream:
             kind = sniff_format(stream.read(SNIFF_BYTES))

@@ -8,6 +8,7 @@ A decoder that crashes, hangs or swells takes its own process with it and nothin
 1. What comes out of a cell is JSON, read with a size limit, never a pickle: a captured process must not be believed.
 2. A cell serves one request. The next one is started, and warmed, while nobody waits.
 3. A cell whose server is gone ends at once, and takes the folder of its request along.
+4. Whatever a library writes for itself while it works lies in that folder too, and goes with it after a crash.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import os
 import select
 import shutil
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -111,15 +114,19 @@ class Cell:
         if not self.becomes_ready(gives_up=gives_up):
             return Ending.GIVEN_UP if gives_up() else Ending.NOT_READY
         end = time.monotonic() + seconds
+        with self._killed_when(lambda: gives_up() or time.monotonic() > end):
+            ending = self._heard(task, tell)
+        if ending is Ending.CRASHED and gives_up():
+            return Ending.GIVEN_UP
+        return Ending.TOO_LONG if ending is Ending.CRASHED and time.monotonic() > end else ending
+
+    def _heard(self, task: Mapping[str, Any], tell: Callable[[Message], None]) -> Ending:
+        """Hand over the task and listen until the process ends or is ended."""
         try:
             self._pipe.send_bytes(json.dumps(task).encode())
         except OSError:
             return Ending.CRASHED
         while True:
-            if gives_up():
-                return Ending.GIVEN_UP
-            if time.monotonic() > end:
-                return Ending.TOO_LONG
             message = self._next()
             if message is None:
                 continue
@@ -133,6 +140,25 @@ class Cell:
                     return Ending.CRASHED
                 case _:
                     tell(message)
+
+    @contextmanager
+    def _killed_when(self, is_over: Callable[[], bool]) -> Iterator[None]:
+        """Kill the process once something is so; from a thread, since half a message would hold up whoever reads it."""
+        is_left = threading.Event()
+
+        def watch() -> None:
+            while not is_left.wait(0.1):
+                if is_over():
+                    self._process.kill()
+                    return
+
+        watcher = threading.Thread(target=watch, name="watcher", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_left.set()
+            watcher.join()
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -170,7 +196,10 @@ def _enter(pipe: Connection, prepare: Prepare) -> None:
         work = prepare()
         tell({"kind": "ready"})
         task = json.loads(pipe.recv_bytes())
-        threading.Thread(target=_end_with_server, args=(pipe.fileno(), task.get("folder")), daemon=True).start()
+        folder = task.get("folder")
+        if folder:
+            os.environ["TMPDIR"] = tempfile.tempdir = folder  # rule 4: the variable is for programs started from here
+        threading.Thread(target=_end_with_server, args=(pipe.fileno(), folder), daemon=True).start()
         work(task, tell)
         tell({"kind": "end"})
     except Refusal as refusal:

@@ -41,6 +41,12 @@ BLOB_TYPES = {".jpg": "image/jpeg", ".html": "text/html; charset=utf-8", ".mp4":
 """What a checking process may hand out, and as what; nothing it says can widen this."""
 BLOB_NAME = re.compile(r"[a-z]{1,12}(-[0-9]{1,3})?\.(jpg|html|mp4)")
 MOST_BLOBS = 64
+MOST_BYTES = 128 << 20
+"""Of one job's answer, with everything that belongs to it."""
+MOST_TOLD_BYTES = 8 << 20
+"""Of one report, or of one piece of evidence: a face of half an hour needs some hundred kB."""
+LONGEST_REST = 30.0
+"""Seconds between two attempts to start processes that do not start."""
 
 
 class Full(Exception):
@@ -86,6 +92,7 @@ class Job:
     report: bytes | None = None
     """JSON, ready to be sent."""
     evidence: dict[str, Any] = field(default_factory=dict)
+    evidence_bytes: int = 0
     blobs: dict[str, bytes] = field(default_factory=dict)
     is_complete: bool = False
     """Whether nothing more will come: the process has ended and the folder is gone."""
@@ -96,7 +103,7 @@ class Job:
     @property
     def bytes_kept(self) -> int:
         """Memory of the answer, roughly."""
-        return 20_000 + len(self.report or b"") + sum(map(len, self.blobs.values()))
+        return 20_000 + len(self.report or b"") + self.evidence_bytes + sum(map(len, self.blobs.values()))
 
     def status(self) -> dict[str, Any]:
         """Where it is, as plain values."""
@@ -122,21 +129,30 @@ class Job:
             case {"kind": "progress", "done": int(done), "planned": int(planned)}:
                 self.step, self.done, self.planned = "Filming", done, planned
             case {"kind": "report", "report": dict(report)}:
-                self.report = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
-                if self.task.get("evidence"):
-                    # nobody waits for pictures with the verdict at hand; without them the job ends a moment later
-                    self.end(State.DONE)
-            case {"kind": "tracks", "tracks": dict(tracks)}:
-                self.evidence["tracks"] = tracks
-            case {"kind": "origin", "origin": dict(origin)}:
-                self.evidence["origin"] = origin
-            case {"kind": "pictures", "pictures": list(pictures)}:
-                self.evidence["pictures"] = pictures
+                told = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
+                if self.report is None and len(told) <= MOST_TOLD_BYTES:
+                    self.report = told
+                    if self.task.get("evidence"):
+                        # nobody waits for pictures with the verdict at hand; without them the job ends a moment later
+                        self.end(State.DONE)
+            case {"kind": "tracks", "tracks": dict(found)} | {"kind": "origin", "origin": dict(found)}:
+                self._keep(str(message["kind"]), found)
+            case {"kind": "thumbnails", "thumbnails": list(found)} | {"kind": "pictures", "pictures": list(found)}:
+                self._keep(str(message["kind"]), found)
             case {"kind": "blob", "name": str(name), "base64": str(content)}:
-                if BLOB_NAME.fullmatch(name) and len(self.blobs) < MOST_BLOBS:
+                is_new = BLOB_NAME.fullmatch(name) and name not in self.blobs and len(self.blobs) < MOST_BLOBS
+                # three bytes in four characters
+                if is_new and self.bytes_kept + len(content) * 3 // 4 <= MOST_BYTES:
                     self.blobs[name] = b64decode(content)
             case _:
                 logger.debug("job %s: %s", self.id, str(message)[:300])
+
+    def _keep(self, name: str, found: Any) -> None:
+        """One kind of evidence, once, and no more of it than a page can want."""
+        size = len(json.dumps(found))
+        if name not in self.evidence and size <= MOST_TOLD_BYTES:
+            self.evidence[name] = found
+            self.evidence_bytes += size
 
     def end(self, state: State, line: str = "") -> None:
         """Give the answer; the first one counts."""
@@ -261,15 +277,22 @@ class Board:
     def _run_jobs(self) -> None:
         """One runner: a warm process, a job, a new process, until the board closes."""
         cell: Cell | None = None
+        rest = 0.5
         while not self._is_closing.is_set():
             if cell is None or not cell.is_alive:
                 if cell is not None:
                     cell.close()
+                    # one that dies before it has anything to do, such as without its weights, will die again
+                    rest = min(2 * rest, LONGEST_REST)
                 cell = self._new_cell()
-            job = self._next_job()
+            job = self._next_job(rest)
+            self._forget_old()
             if job is not None:
+                if cell is not None and not cell.is_alive:
+                    cell.close()
+                    cell = self._new_cell()
                 self._do(job, cell)
-                cell = None
+                cell, rest = None, 0.5
         if cell is not None:
             cell.close()
 
@@ -281,10 +304,10 @@ class Board:
             time.sleep(1.0)
             return None
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self, seconds: float) -> Job | None:
         with self._news:
             if not self._line:
-                self._news.wait(0.5)
+                self._news.wait(seconds)
             return self._line.popleft() if self._line and not self._is_closing.is_set() else None
 
     def _do(self, job: Job, cell: Cell | None) -> None:
@@ -302,6 +325,7 @@ class Board:
                 state, line = _told(ending, cell.line)
         except Exception:  # rule 3, and the runner must live
             logger.exception("job %s", job.id)
+            line = "something went wrong here; the server's log has the details"
         finally:
             if cell is not None:
                 cell.close()
@@ -309,7 +333,12 @@ class Board:
 
     def _finish(self, job: Job, state: State, line: str) -> None:
         """Rule 1, then the answer."""
-        shutil.rmtree(job.folder, ignore_errors=True)
+        for _ in range(3):
+            # a program that the process had started may write a last file meanwhile
+            shutil.rmtree(job.folder, ignore_errors=True)
+            if not job.folder.exists():
+                break
+            time.sleep(0.05)
         # a process that died after its verdict has given it
         if job.report is not None and state is not State.CANCELLED:
             state, line = State.DONE, ""

@@ -28,6 +28,7 @@ from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from countermark import __version__
 from countermark.web.access import Access
@@ -43,6 +44,8 @@ from countermark.web.uploads import Form, FormPlan, UploadError, receive
 PATIENCE_SECONDS = 30.0
 """How long a request waits for its report before it is sent to the job's address."""
 GLANCE_SECONDS = 0.05
+MOST_GLANCE_SECONDS = 0.25
+"""Between two looks at a job for which a request waits: the first ones are short, for quick answers."""
 STATIC_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 """For pages that a checking process wrote: shown without scripts, whatever is in them."""
@@ -189,12 +192,13 @@ async def answered(request: Request, job: Job) -> Response:
     """
     if prefers_async(request.headers.get("prefer", "")):
         return result_of(job)
-    end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    end, glance = asyncio.get_running_loop().time() + PATIENCE_SECONDS, GLANCE_SECONDS
     while not job.state.is_over and asyncio.get_running_loop().time() < end:
         if await request.is_disconnected():
             request.app.state.desk.board.cancel(job)
             break
-        await asyncio.sleep(GLANCE_SECONDS)
+        await asyncio.sleep(glance)
+        glance = min(1.2 * glance, MOST_GLANCE_SECONDS)
     return result_of(job)
 
 
@@ -300,7 +304,7 @@ def _add_jobs(app: FastAPI) -> None:
     @app.get(
         "/api/jobs/{job_id}/events",
         summary="How far a job is, as server-sent events, until it is complete",
-        response_model=None,
+        response_class=StreamingResponse,
         responses={200: {"content": {"text/event-stream": {}}}, **gone},
     )
     async def events(request: Request, job_id: JobId) -> Response:
@@ -320,7 +324,7 @@ def _add_jobs(app: FastAPI) -> None:
     @app.get(
         "/api/jobs/{job_id}/files/{name}",
         summary="A picture, the report as a page, or the clip that was made",
-        response_model=None,
+        response_class=Response,
         responses={200: {"content": {kind.partition(";")[0]: {} for kind in BLOB_TYPES.values()}}, **gone},
     )
     async def blob(
@@ -351,7 +355,7 @@ async def _news(request: Request, job: Job) -> AsyncIterator[str]:
         if text != last or quiet > 10.0:
             last, quiet = text, 0.0
             yield f"event: status\ndata: {json.dumps({**facts, 'seconds': seconds})}\n\n"
-        if job.is_complete:
+        if facts["complete"]:  # as it was told, not as it is by now
             return
         await asyncio.sleep(0.1)
         quiet += 0.1
@@ -394,7 +398,8 @@ def _add_error_lines(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+        headers = {"allow": allowed_methods(app, request)} if error.status_code == 405 else error.headers
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=headers)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -403,6 +408,12 @@ def _add_error_lines(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def allowed_methods(app: FastAPI, request: Request) -> str:
+    """What may be asked at an address (RFC 9110, 10.2.1): the framework names the methods of one of its routes only."""
+    there = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in there for method in getattr(route, "methods", None) or ()}))
 
 
 def _remove(folder: Path) -> None:

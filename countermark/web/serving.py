@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import Any
 from countermark.web.settings import ServeError, ServeSettings, is_loopback
 
 MOST_TOKEN_BYTES = 4096
+MOST_FOLDER_BYTES = (107 if sys.platform == "linux" else 103) - 32
+"""Of the folder in which sockets lie: what the system takes as the name of one, without what Python adds to it."""
 
 
 def serve(settings: ServeSettings, *, is_opened: bool, say: Callable[[str], None]) -> None:
@@ -34,9 +37,13 @@ def serve(settings: ServeSettings, *, is_opened: bool, say: Callable[[str], None
     uvicorn = _uvicorn()
     from countermark.web.server import create_app
 
-    # the libraries of the checking processes read this when they are loaded, in the process that all are copied from
+    # the libraries of the checking processes read these when they are loaded, in the process that all are copied from
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+    # threads that wait for each other by spinning burn the core on which the other one would work: on a busy machine
+    # a picture costs ten times as much
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     must_be_trust_lists(settings.trust)
+    must_hold_sockets(tempfile.gettempdir())
     listening = bound(settings.host, settings.port)
     port = listening.getsockname()[1]
     app = create_app(replace(settings, port=port))
@@ -61,6 +68,8 @@ def serve(settings: ServeSettings, *, is_opened: bool, say: Callable[[str], None
             webbrowser.open(address)
 
     threading.Timer(0.5, announce).start()
+    # uvicorn ends on a signal by raising it again: the system's own handler would leave temporary files behind
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     with listening:
         server.run(sockets=[listening])
@@ -80,6 +89,19 @@ def must_be_trust_lists(files: tuple[Path, ...]) -> None:
             TrustAnchors.default(extra=list(files))
     except ProvenanceError as error:
         raise ServeError(str(error)) from error
+
+
+def must_hold_sockets(folder: str) -> None:
+    """Refuse a temporary folder in which no checking process could be started: its socket would have too long a name.
+
+    Raises:
+        ServeError: naming it.
+    """
+    if len(os.fsencode(folder)) > MOST_FOLDER_BYTES:
+        raise ServeError(
+            f"the temporary folder {folder} has too long a name for the sockets of checking processes; "
+            f"set TMPDIR to one of at most {MOST_FOLDER_BYTES} bytes"
+        )
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -19,7 +19,8 @@ from countermark.web.cell import Refusal, Tell, Work
 
 if TYPE_CHECKING:
     from detect.detector import Detector
-    from detect.report import Report
+    from detect.evidence import Explain
+    from detect.report import EvidencePicture, Report
     from provenance.trust import TrustAnchors
 
 PRELOAD = (
@@ -33,7 +34,10 @@ PRELOAD = (
 
 
 def prepare_tasks(threads: int, weights: str | None = None) -> Work:
-    """Load the detector and look at one empty picture, so that the first file finds everything warm."""
+    """Load the detector before the file is known.
+
+    The face networks are left to the file: many that are sent here have no picture, and each has its own process.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import cv2
     import torch
@@ -88,6 +92,7 @@ def restrict(limits: Mapping[str, float]) -> None:
 def check(detector: Detector, task: Mapping[str, Any], tell: Tell) -> None:
     """The verdict first; then, where it was asked for, the evidence that a page shows."""
     from detect.check import check_file
+    from detect.evidence import Explains
     from media.clip import MediaError
     from provenance.errors import ProvenanceError
 
@@ -100,12 +105,29 @@ def check(detector: Detector, task: Mapping[str, Any], tell: Tell) -> None:
     tell({"kind": "report", "report": renamed(report.to_json(), names)})
     if not task.get("evidence"):
         return
-    for gather in (partial(tell_origin, task.get("trust", ())), tell_tracks, tell_pictures):
+    explain = detector.explain if isinstance(detector, Explains) else None
+    origin = partial(tell_origin, task.get("trust", ()))
+    for gather in (tell_thumbnails, origin, tell_tracks, partial(tell_pictures, explain)):
         try:
             gather(report, path, names, tell)
         except (MediaError, ProvenanceError, OSError, ValueError, MemoryError, SubprocessError) as error:
             # the verdict stands without its pictures
             tell({"kind": "missing", "line": renamed(str(error), names)})
+
+
+def tell_thumbnails(report: Report, path: Path, names: Mapping[str, str], tell: Tell) -> None:
+    """The pictures that its credential carries of the file and of what it was made from."""
+    from provenance.credential import Standing
+    from provenance.thumbnails import chain_thumbnails
+
+    if report.credential is None or report.credential.standing is Standing.ABSENT:
+        return
+    shown = []
+    for number, (place, content) in enumerate(chain_thumbnails(path).items()):
+        shown.append({"place": list(place), "file": f"thumb-{number}.jpg"})
+        _tell_blob(tell, f"thumb-{number}.jpg", content)
+    if shown:
+        tell({"kind": "thumbnails", "thumbnails": shown})
 
 
 def tell_origin(trust: Sequence[str], report: Report, path: Path, names: Mapping[str, str], tell: Tell) -> None:
@@ -129,23 +151,40 @@ def tell_tracks(report: Report, path: Path, names: Mapping[str, str], tell: Tell
     tell({"kind": "tracks", "tracks": seen.to_json()})
 
 
-def tell_pictures(report: Report, path: Path, names: Mapping[str, str], tell: Tell) -> None:
-    """The most suspicious moment of each face, and the whole report as one page."""
+def tell_pictures(explain: Explain | None, report: Report, path: Path, names: Mapping[str, str], tell: Tell) -> None:
+    """The most suspicious moment of each face, what a branch of the detector saw there, and the report as one page."""
     from detect.evidence import evidence_pictures
     from detect.report import to_html
 
-    pictures = evidence_pictures(path, report.score, lambda step: tell({"kind": "step", "step": step}))
-    shown = []
-    for picture in pictures:
-        face, scene = f"face-{picture.track}.jpg", f"scene-{picture.track}.jpg"
-        _tell_blob(tell, face, picture.face_jpeg)
-        _tell_blob(tell, scene, picture.scene_jpeg)
-        facts = {"track": picture.track, "seconds": picture.seconds, "width": picture.width, "height": picture.height}
-        shown.append({**facts, "box": list(picture.box), "face": face, "scene": scene})
-    tell({"kind": "pictures", "pictures": shown})
+    pictures = evidence_pictures(path, report.score, lambda step: tell({"kind": "step", "step": step}), explain=explain)
+    tell({"kind": "pictures", "pictures": [_shown(picture, tell) for picture in pictures]})
     credential = replace(report.credential, file=names[str(path)]) if report.credential else None
     page = to_html(replace(report, file=names[str(path)], credential=credential, pictures=pictures))
     _tell_blob(tell, "report.html", renamed(page, names).encode("utf-8", "replace"))
+
+
+def _shown(picture: EvidencePicture, tell: Tell) -> dict[str, Any]:
+    """Hand out the pictures of one face; what is said of them, with the names of those that there are."""
+    facts: dict[str, Any] = {
+        "track": picture.track,
+        "seconds": picture.seconds,
+        "width": picture.width,
+        "height": picture.height,
+        "box": list(picture.box),
+        "mouths": picture.mouths,
+        "heat_says": picture.heat_says,
+    }
+    cut = {
+        "face": picture.face_jpeg,
+        "scene": picture.scene_jpeg,
+        "mouth": picture.mouths_jpeg,
+        "heat": picture.heat_jpeg,
+    }
+    for kind, content in cut.items():
+        if content:
+            facts[kind] = f"{kind}-{picture.track}.jpg"
+            _tell_blob(tell, facts[kind], content)
+    return facts
 
 
 def film(task: Mapping[str, Any], tell: Tell) -> None:

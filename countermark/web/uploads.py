@@ -25,6 +25,8 @@ from provenance.formats import SNIFF_BYTES, sniff_format
 
 MOST_TEXT_BYTES = 8_192
 """Of one text field."""
+MOST_HEAD_BYTES = 16_384
+"""Of the header lines of one part."""
 MOST_PARTS = 24
 MOST_NAME = 200
 DRAINED_BYTES = 256 << 20
@@ -175,6 +177,7 @@ class _Part:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     header_name: bytearray = field(default_factory=bytearray)
     header_value: bytearray = field(default_factory=bytearray)
+    head_bytes: int = 0
     field_name: str = ""
     file_name: str = ""
     stream: BinaryIO | None = None
@@ -200,8 +203,8 @@ class _Parts:
             boundary,
             {
                 "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._part.header_name.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._part.header_value.extend(data[start:end]),
+                "on_header_field": lambda data, start, end: self._head(self._part.header_name, data[start:end]),
+                "on_header_value": lambda data, start, end: self._head(self._part.header_value, data[start:end]),
                 "on_header_end": self._header,
                 "on_headers_finished": self._headers,
                 "on_part_data": self._data,
@@ -242,6 +245,12 @@ class _Parts:
         if self._count > MOST_PARTS:
             raise UploadError(400, f"the request has more than {MOST_PARTS} parts")
         self._part = _Part()
+
+    def _head(self, line: bytearray, piece: bytes) -> None:
+        line += piece
+        self._part.head_bytes += len(piece)
+        if self._part.head_bytes > MOST_HEAD_BYTES:
+            raise UploadError(400, f"the headers of a part are longer than {MOST_HEAD_BYTES} bytes")
 
     def _header(self) -> None:
         part = self._part

@@ -40,6 +40,8 @@ class Drawn:
 
     image_N3HW: Tensor
     """[0, 1]."""
+    painted_N3HW: Tensor
+    """What was painted, before the source's own pixels were mixed in, [0, 1]."""
     matte_N1HW: Tensor
     """Share of the person (not the background) in each pixel, [0, 1]."""
     flow_NHW2: Tensor
@@ -83,6 +85,10 @@ class Decoder(nn.Module):
         self.up_high, self.out_high = conv2d(middle, high), Residual(high)
         self.moved_high, self.still_high = conv2d(half, high, 1), conv2d(half, high, 1)
         self.pixels = conv2d(high, 4 * LAYERS)
+        # the four pixels of a cell begin alike, or a chequerboard must be unlearned (ICNR, arXiv 1707.02937)
+        with torch.no_grad():
+            kernel = self.pixels.weight
+            kernel.copy_(kernel[::4].repeat_interleave(4, 0))
         # an untrained decoder shows the source's own pixels, carried; painting must earn its share
         with torch.no_grad():
             bias = torch.as_tensor(self.pixels.bias).view(LAYERS, 4)
@@ -132,13 +138,13 @@ class Decoder(nn.Module):
         x = self.pixels(functional.silu(self.out_high(x)))
         # float32 from here: half a grey level is more than bfloat16 can tell
         out = functional.pixel_shuffle(x, 2).float()
-        image = torch.sigmoid(out[:, :3])
+        image = painted_colour = torch.sigmoid(out[:, :3])
         if self.skips:
             painted, carried, unmoved = out[:, 4:].softmax(1).split(1, 1)
             # colours must not pull at the flow: their gradient is noise, and the studio tells the flow exactly
             moved = sample_picture(image_B3HW, _finer(fine_NHW2.detach(), 4)).float()
-            image = image * painted + moved * carried + _each(image_B3HW.float(), times) * unmoved
-        return Drawn(image, torch.sigmoid(out[:, 3:4]), flow_NHW2, fine_NHW2, slices, seen)
+            image = painted_colour * painted + moved * carried + _each(image_B3HW.float(), times) * unmoved
+        return Drawn(image, painted_colour, torch.sigmoid(out[:, 3:4]), flow_NHW2, fine_NHW2, slices, seen)
 
     def _surface(self, slices_NDHW: Tensor, whence_N3DHW: Tensor) -> Tensor:
         """(N, H, W, 2) where in the source the surface in front of each cell was."""

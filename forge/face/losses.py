@@ -23,19 +23,19 @@ from forge.studio.head import PART, PARTS, STANDARD_DISTANCE, pose_matrix
 
 CLOSE_PARTS = ("lips", "teeth", "gums", "tongue", "mouth_socket", "sclera", "iris", "eye_wet", "lashes")
 """Where people look, and few pixels: these count eight times."""
-PART_WEIGHTS: dict[str, float] = {"background": 0.1, "cloth": 0.5, "neck": 0.7, "brow": 2.0} | dict.fromkeys(
-    CLOSE_PARTS, 8.0
-)
-"""The rest counts one. The background is not quite masked out: a frame has one, but it must not pull at the face."""
+PART_WEIGHTS: dict[str, float] = {"cloth": 0.5, "neck": 0.7, "brow": 2.0} | dict.fromkeys(CLOSE_PARTS, 8.0)
+"""The rest counts one, and the background what the recipe says: by default it is not quite masked out, since a frame
+has one, but it must not pull at the face."""
 SOFTENING = 1e-3
 """Of Charbonnier's square root: where a difference becomes linear."""
 COSFACE_SCALE, COSFACE_MARGIN = 5.0, 0.2
 """MegaPortraits, section 3."""
 
 
-def part_weights(parts_BHW: Tensor) -> Tensor:
-    """(B, 1, H, W) how much each pixel counts, from part masks."""
-    table = torch.tensor([PART_WEIGHTS.get(name, 1.0) for name in PARTS], device=parts_BHW.device)
+def part_weights(parts_BHW: Tensor, background: float = 0.1) -> Tensor:
+    """(B, 1, H, W) how much each pixel counts, from part masks; the background as told."""
+    counts = PART_WEIGHTS | {"background": background}
+    table = torch.tensor([counts.get(name, 1.0) for name in PARTS], device=parts_BHW.device)
     return table[parts_BHW.long()][:, None]
 
 
@@ -64,24 +64,26 @@ def detail(drawn_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor, levels: i
 
 
 def structure(drawn_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor, levels: int = 3) -> Tensor:
-    """1 - MS-SSIM (mean over levels; 7 x 7 uniform windows, contrast-structure above the coarsest level)."""
+    """1 - MS-SSIM (mean over levels; every second 7 x 7 window, contrast-structure above the coarsest level)."""
     a, b, weight = drawn_BCHW.float(), true_BCHW.float(), weight_B1HW
     scores: list[Tensor] = []
     for level in range(levels):
-        mean_a, mean_b = _window(a), _window(b)
-        var_a, var_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
-        both = _window(a * b) - mean_a * mean_b
-        score = (2 * both + 0.03**2) / (var_a.clamp(min=0) + var_b.clamp(min=0) + 0.03**2)
+        # one pass over four maps: only the sum of both variances is asked for, never one of them
+        means = _window(torch.cat([a, b, a * a + b * b, a * b], 1))
+        mean_a, mean_b, squares, both = means.chunk(4, 1)
+        product, power = mean_a * mean_b, mean_a**2 + mean_b**2
+        score = (2 * (both - product) + 0.03**2) / ((squares - power).clamp(min=0) + 0.03**2)
         if level == levels - 1:
-            score = score * (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
-        scores.append(1 - _mean(score, weight))
+            score = score * (2 * product + 0.01**2) / (power + 0.01**2)
+        scores.append(1 - _mean(score, weight[..., ::2, ::2]))
         a, b, weight = (functional.avg_pool2d(x, 2) for x in (a, b, weight))
     return torch.stack(scores).mean()
 
 
 def _window(x_BCHW: Tensor) -> Tensor:
-    """Mean over 7 x 7 pixels, the border continued inwards only."""
-    return functional.avg_pool2d(x_BCHW, 7, 1, 3, count_include_pad=False)
+    """Mean over every second 7 x 7 window, the border continued inwards only; one axis after the other."""
+    rows = functional.avg_pool2d(x_BCHW, (7, 1), (2, 1), (3, 0), count_include_pad=False)
+    return functional.avg_pool2d(rows, (1, 7), (1, 2), (0, 3), count_include_pad=False)
 
 
 def flow(found_BHW2: Tensor, true_BHW2: Tensor, known_BHW: Tensor) -> Tensor:

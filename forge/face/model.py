@@ -22,7 +22,7 @@ from forge.face.decoder import Decoder, Drawn
 from forge.face.identity import IdentityEncoder
 from forge.face.motion_encoder import DYN_DIMS, POSE_DIMS, MotionEncoder
 from forge.face.recipes import FaceShape
-from forge.face.sampling import sample_folded, sample_volume
+from forge.face.sampling import sample_beyond, sample_folded, sample_volume
 from forge.face.warp import Warp
 
 
@@ -100,7 +100,7 @@ class FaceModel(nn.Module):
         identity_NI = appearance.identity_BI.repeat_interleave(times, 0) if times > 1 else appearance.identity_BI
         where = self.warp.canonical_places(pose_N6, dyn_N64, identity_NI, distance_N)
         folded = sample_folded(appearance.volume_BCDHW, where)
-        whence = sample_volume(appearance.whence_B3DHW, where, border=True)
+        whence = sample_beyond(appearance.whence_B3DHW, where)
         unit_6: Tensor = self.pose_unit_6  # type: ignore[assignment]
         condition = torch.cat([identity_NI.float(), pose_N6.float() * unit_6, dyn_N64.float()], 1)
         kept = (appearance.half_BCHW, appearance.quarter_BCHW, appearance.image_B3HW)
@@ -119,7 +119,7 @@ class FaceModel(nn.Module):
         times = len(pose_N6) // len(appearance.identity_BI)
         identity_NI = appearance.identity_BI.repeat_interleave(times, 0) if times > 1 else appearance.identity_BI
         where = self.warp.canonical_of(screen_NHW3[:, None], pose_N6, dyn_N64, identity_NI, distance_N)
-        return sample_volume(appearance.whence_B3DHW, where, border=True)[:, :, 0].permute(0, 2, 3, 1)
+        return sample_beyond(appearance.whence_B3DHW, where)[:, :, 0].permute(0, 2, 3, 1)
 
     def for_inference(self, dtype: torch.dtype) -> FaceModel:
         """Weights cast once to a dtype, except the warp's: places need float32. Changes this model in place."""

@@ -31,8 +31,8 @@ from forge.face.sampling import picture_grid
 from forge.motion.features import POSE
 from forge.studio.head import PART
 
-ELSEWHERE = ("background", "cloth")
-"""Parts that do not move with the head: no flow is asked of the warps there."""
+ELSEWHERE = ("background",)
+"""Parts that move with neither head nor torso: no flow is asked of the warps there."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def read_motions(model: FaceModel, lessons: Lessons, source_B3HW: Tensor, true_s
 def _picture_terms(drawn: Drawn, true: Tensor, lessons: Lessons, weights: LossWeights) -> dict[str, Tensor]:
     """Losses that compare pictures."""
     parts = lessons.target_parts_BNHW.flatten(0, 1)
-    weight = losses.part_weights(parts)
+    weight = losses.part_weights(parts, weights.background)
     image = drawn.image_N3HW
     terms = {
         "pixels": weights.pixels * losses.charbonnier(image, true, weight),
@@ -146,6 +146,8 @@ def _picture_terms(drawn: Drawn, true: Tensor, lessons: Lessons, weights: LossWe
         "structure": weights.structure * losses.structure(image, true, weight),
         "matte": weights.matte * losses.matte(drawn.matte_N1HW, parts),
     }
+    if weights.painted > 0:
+        terms["painted"] = weights.painted * losses.charbonnier(drawn.painted_N3HW, true, weight)
     targets = lessons.target_BN3HW.shape[1]
     if targets > 1 and weights.flicker > 0:
         pair = (-1, targets, *image.shape[1:])

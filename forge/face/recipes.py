@@ -69,6 +69,10 @@ class LossWeights:
 
     pixels: float = 2.0
     """Charbonnier, weighted by part."""
+    painted: float = 0.5
+    """The same on what the decoder paints by itself: behind its small share of the picture it would hardly learn."""
+    background: float = 0.1
+    """How much a pixel of the background counts in losses of pictures; skin counts one. Zero masks it out."""
     structure: float = 1.0
     """1 - MS-SSIM."""
     detail: float = 1.0
@@ -148,6 +152,8 @@ class FaceRecipe:
     fraction_cross: float = 0.5
     """Share of drivers taken from another person with the same motion, where the studio filmed one."""
     frames_per_take: int = 16
+    sources_per_take: int = 8
+    """Draws of a source and its targets for which the flow is kept, each of other frames than the last."""
     takes_kept: int = 192
     """Takes in memory; a batch is drawn from them, so a rendered frame is used several times."""
     batches_per_take: float = 1.0
@@ -157,7 +163,7 @@ class FaceRecipe:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot train."""
-        for name in ("batch", "targets", "max_steps", "takes_kept", "warmup", "cross_every"):
+        for name in ("batch", "targets", "max_steps", "sources_per_take", "takes_kept", "warmup", "cross_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.cross <= self.batch:
@@ -183,11 +189,13 @@ def face_tiny() -> FaceRecipe:
         identity_side=32, identity_dims=16, encoder_blocks=1, learned_flows=8, decoder="XS",
         rig_grid=(8, 32, 32),
     )  # fmt: skip
-    weights = LossWeights(structure=0.3, adversarial=0.0, matching=0.0, perceptual=0.0, likeness=0.0)
+    weights = LossWeights(
+        painted=1.0, background=0.3, structure=0.3, adversarial=0.0, matching=0.0, perceptual=0.0, likeness=0.0,
+    )  # fmt: skip
     return FaceRecipe(
         "face_tiny", "two takes at 64 px on a CPU: proves the loop", shape, weights, batch=4, cross=2,
-        cross_every=8, learning_rate=2e-3, warmup=10, ema=0.98, adversarial_from=1.0, frames_per_take=6, takes_kept=2,
-        batches_per_take=1e9, minutes=2.0,
+        cross_every=8, learning_rate=2e-3, warmup=10, ema=0.98, adversarial_from=1.0, frames_per_take=6,
+        sources_per_take=18, takes_kept=2, batches_per_take=1e9, minutes=2.0,
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def start(recipe: FaceRecipe, rank: Rank, render_net: Path | None = None) -> Run
     lay_out(model)
     reader: RenderNet | None = load_render_net(render_net, device) if render_net is not None else None
     aids = Aids(IdentityProbe(recipe.shape.identity_dims).to(device), PatchCritic().to(device), reader)
-    settings: dict[str, Any] = {"betas": BETAS, "weight_decay": recipe.weight_decay, "fused": device.type == "cuda"}
+    settings: dict[str, Any] = {"betas": BETAS, "weight_decay": recipe.weight_decay, "fused": True}
     both = [*model.parameters(), *aids.probe.parameters()]
     return Run(
         recipe,

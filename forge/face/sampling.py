@@ -27,6 +27,17 @@ def sample_volume(volume_BCDHW: Tensor, where_NDHW3: Tensor, *, border: bool = F
     return out.to(volume_BCDHW.dtype)
 
 
+def sample_beyond(volume_BCDHW: Tensor, where_NDHW3: Tensor) -> Tensor:
+    """Like `sample_volume`, continued in straight lines outside: for volumes of places, which would stop there."""
+    sides = volume_BCDHW.shape[:-4:-1]
+    edge_3 = where_NDHW3.new_tensor([1 - 1 / side for side in sides])
+    edge = where_NDHW3.clamp(-edge_3, edge_3)
+    inwards = 2 * edge - where_NDHW3
+    at_edge = sample_volume(volume_BCDHW, edge, border=True)
+    # inside both are the same place
+    return 2 * at_edge - sample_volume(volume_BCDHW, inwards, border=True)
+
+
 def sample_folded(volume_BCDHW: Tensor, where_NDHW3: Tensor) -> Tensor:
     """Like `sample_volume`, but (N, D' * C, H', W') with depth outside channels: what the projection reads."""
     if _on_fast_path(volume_BCDHW, where_NDHW3):

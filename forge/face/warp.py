@@ -8,12 +8,13 @@ Two boxes of voxels, told once:
        `BOX_CENTRE`, `BOX_HALF` centimetres to each side; x runs to the picture's right, y down, z away from the viewer.
     2. screen: x and y as in the picture; z is (depth - depth of the pivot) / `SCREEN_HALF_DEPTH`.
 
-The pose is analytic: `studio.head.pose_matrix` and a pinhole, no parameters. Facial dynamics move canonical points by a
-forward flow F(p) = sum of coefficients x basis: the rig's own displacements by expression and by the shape that z_id
-tells, spread from its surface into the volume (made from the shipped head, nothing stored), plus a learned basis driven
-by (z_dyn, z_id). The way back, from a screen
-voxel x to its canonical place, solves p + F(p) = x by fixed-point steps and adds a learned flow of its own, because
-between open lips there is no such p. This replaces the two warp generators of MegaPortraits at almost no arithmetic.
+The pose is analytic: `studio.head.pose_matrix` and a pinhole, no parameters; below the neck a place takes only the
+torso's share of the head's turn (`studio.figure`), or every collar would turn with the face. Facial dynamics move
+canonical points by a forward flow F(p) = sum of coefficients x basis: the rig's own displacements by expression and by
+the shape that z_id tells, spread from its surface into the volume (made from the shipped head, nothing stored), plus a
+learned basis driven by (z_dyn, z_id). The way back, from a screen voxel x to its canonical place, solves p + F(p) = x
+by fixed-point steps and adds a learned flow of its own, because between open lips there is no such p. This replaces the
+two warp generators of MegaPortraits at almost no arithmetic.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from torch.nn import functional
 from forge.face.motion_encoder import DYN_DIMS, NAMED_DIMS
 from forge.face.sampling import sample_volume, volume_grid
 from forge.motion.features import BLENDSHAPE_NAMES, GAZE_NAMES
-from forge.studio.head import FRAME_CENTIMETRES, STANDARD_DISTANCE, HeadModel, load_head, pose_matrix
+from forge.studio.figure import neck_share, torso_pose
+from forge.studio.head import FRAME_CENTIMETRES, STANDARD_DISTANCE, HeadModel, load_head, pose_matrix, to_camera
 
 BOX_CENTRE = (0.0, -1.5, 2.0)
 BOX_HALF = (15.0, 18.0, 12.5)
@@ -42,6 +44,9 @@ RIG_REACH = 2.5
 """Centimetres from the surface over which a rig displacement fades."""
 SHAPE_MODES = 40
 """Modes of the head's shape that z_id is supervised to tell; the rest are small."""
+LEARNED_UNIT = 0.05
+"""Size of the learned flows for a parameter of one, in halves of the box. The rig's flows are right to a fraction of a
+pixel before any training; at the full rate of Adam the learned ones would first spoil them."""
 FIXED_POINT_STEPS = 3
 """Each step divides the error by about three: displacements change slowly compared with the cells."""
 _ROW = {name: i for i, name in enumerate(BLENDSHAPE_NAMES)}
@@ -67,8 +72,31 @@ def to_screen_volume(points_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) ->
         pose_B6: z_pose, `features.POSE_NAMES`.
         distance_B: centimetres from the camera to the pivot in the standard framing; fixes the focal length.
     """
-    matrix_B34 = pose_matrix(pose_B6, distance_B)
-    camera_BN3 = points_BN3 @ matrix_B34[:, :, :3].transpose(1, 2) + matrix_B34[:, None, :, 3]
+    return _on_screen(to_camera(points_BN3, pose_matrix(pose_B6, distance_B)), pose_B6, distance_B)
+
+
+def posed_on_screen(points_BN3: Tensor, rest_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) -> Tensor:
+    """Like `to_screen_volume`, but what rests below the neck turns with the torso.
+
+    Args:
+        points_BN3: centimetres of head space, moved by the face.
+        rest_BN3: where they are at rest, (B or 1, N, 3): decides whom they follow.
+        pose_B6: z_pose.
+        distance_B: as there.
+    """
+    torso_B6 = torso_pose(pose_B6, pose_B6.new_zeros(3))
+    head = to_camera(points_BN3, pose_matrix(pose_B6, distance_B))
+    torso = to_camera(points_BN3, pose_matrix(torso_B6, distance_B))
+    return _on_screen(torso + _follows_head(rest_BN3) * (head - torso), pose_B6, distance_B)
+
+
+def _follows_head(rest_BN3: Tensor) -> Tensor:
+    """(B, N, 1) 1 where a place at rest turns with the head, 0 where with the torso."""
+    return neck_share(rest_BN3.flatten(0, -2)).view(*rest_BN3.shape[:-1], 1)
+
+
+def _on_screen(camera_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) -> Tensor:
+    """(B, N, 3) points of camera space as places in the screen volume."""
     zoom_B11 = (2.0 * distance_B / FRAME_CENTIMETRES)[:, None, None]
     depth_BN1 = camera_BN3[..., 2:].clamp(min=1.0)
     ahead_BN1 = (depth_BN1 - _pivot_depth(pose_B6, distance_B)) / SCREEN_HALF_DEPTH
@@ -77,10 +105,30 @@ def to_screen_volume(points_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) ->
 
 def from_screen_volume(places_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) -> Tensor:
     """The inverse of `to_screen_volume`: (B, N, 3) places on the screen as points of head space."""
-    matrix_B34 = pose_matrix(pose_B6, distance_B)
+    return _from_camera(_off_screen(places_BN3, pose_B6, distance_B), pose_matrix(pose_B6, distance_B))
+
+
+def rested_from_screen(places_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) -> Tensor:
+    """The inverse of `posed_on_screen`, exact above and below the neck and close within it."""
+    camera_BN3 = _off_screen(places_BN3, pose_B6, distance_B)
+    torso_B6 = torso_pose(pose_B6, pose_B6.new_zeros(3))
+    head = _from_camera(camera_BN3, pose_matrix(pose_B6, distance_B))
+    torso = _from_camera(camera_BN3, pose_matrix(torso_B6, distance_B))
+    rest = head
+    for _ in range(FIXED_POINT_STEPS):
+        rest = torso + _follows_head(rest) * (head - torso)
+    return rest
+
+
+def _off_screen(places_BN3: Tensor, pose_B6: Tensor, distance_B: Tensor) -> Tensor:
+    """The inverse of `_on_screen`."""
     depth_BN1 = places_BN3[..., 2:] * SCREEN_HALF_DEPTH + _pivot_depth(pose_B6, distance_B)
     zoom_B11 = (2.0 * distance_B / FRAME_CENTIMETRES)[:, None, None]
-    camera_BN3 = torch.cat([places_BN3[..., :2] * depth_BN1 / zoom_B11, depth_BN1], -1)
+    return torch.cat([places_BN3[..., :2] * depth_BN1 / zoom_B11, depth_BN1], -1)
+
+
+def _from_camera(camera_BN3: Tensor, matrix_B34: Tensor) -> Tensor:
+    """The inverse of `studio.head.to_camera`."""
     # the linear part is a rotation with two axes flipped, so its inverse is its transpose
     return (camera_BN3 - matrix_B34[:, None, :, 3]) @ matrix_B34[:, :, :3]
 
@@ -174,8 +222,8 @@ class Warp(nn.Module):
         forward = (rig_BK @ rig_K3DHW.flatten(1)).view(-1, *rig_K3DHW.shape[1:])
         mixed = self.mix(torch.cat([dyn_B64.float(), identity_BI.float()], 1))
         ahead_BK, back_BK = mixed.split(self.learned, 1)
-        learned = (ahead_BK @ self.forward_K3DHW.flatten(1)).view(-1, 3, *LEARNED_GRID)
-        backward = (back_BK @ self.backward_K3DHW.flatten(1)).view(-1, 3, *LEARNED_GRID)
+        learned = LEARNED_UNIT * (ahead_BK @ self.forward_K3DHW.flatten(1)).view(-1, 3, *LEARNED_GRID)
+        backward = LEARNED_UNIT * (back_BK @ self.backward_K3DHW.flatten(1)).view(-1, 3, *LEARNED_GRID)
         size = rig_K3DHW.shape[-3:] if rig_K3DHW.shape[-1] > 1 else LEARNED_GRID
         if tuple(size) != LEARNED_GRID:
             learned = functional.interpolate(learned, size=size, mode="trilinear", align_corners=False)
@@ -192,7 +240,8 @@ class Warp(nn.Module):
             places = grid_DHW3[None].expand(len(pose_B6), -1, -1, -1, -1)
             forward, _ = self.flows(dyn_B64, identity_BI)
             moved = places + sample_volume(forward, places, border=True).permute(0, 2, 3, 4, 1)
-            flat = to_screen_volume(from_box(moved.flatten(1, 3)), pose_B6, distance_B)
+            rest = from_box(grid_DHW3.reshape(1, -1, 3))
+            flat = posed_on_screen(from_box(moved.flatten(1, 3)), rest, pose_B6, distance_B)
             return flat.view(moved.shape)
 
     def canonical_places(
@@ -215,7 +264,7 @@ class Warp(nn.Module):
         with torch.autocast(pose_B6.device.type, enabled=False):
             pose_B6 = pose_B6.float()
             distance_B = _standard(pose_B6) if distance_B is None else distance_B.float()
-            flat = from_screen_volume(screen_BDHW3.float().flatten(1, 3), pose_B6, distance_B)
+            flat = rested_from_screen(screen_BDHW3.float().flatten(1, 3), pose_B6, distance_B)
             moved = to_box(flat).view(screen_BDHW3.shape)
             forward, backward = self.flows(dyn_B64, identity_BI)
             still = moved

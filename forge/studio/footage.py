@@ -179,12 +179,15 @@ def flow_pairs(footage: Footage, source_N: Tensor, target_N: Tensor) -> tuple[Te
     parts = footage.parts_FHW[target_N]
     loose = ~on_mesh & footage.depth_FHW[target_N].isfinite()
     rigid = torch.zeros_like(loose)
-    bodies: list[tuple[tuple[str, ...], Tensor]] = [(RIGID_PARTS, footage.head_to_camera_F34)]
+    head_F34 = footage.head_to_camera_F34
+    torso_F34 = head_F34 if footage.torso_to_camera_F34 is None else footage.torso_to_camera_F34
+    # long hair is bent between head and torso as the neck is (`figure.neck_share`)
+    bodies: list[tuple[tuple[str, ...], Tensor, Tensor]] = [(RIGID_PARTS, head_F34, torso_F34)]
     if footage.torso_to_camera_F34 is not None:
-        bodies.append((TORSO_PARTS, footage.torso_to_camera_F34))
-    for names, body_to_camera in bodies:
+        bodies.append((TORSO_PARTS, torso_F34, torso_F34))
+    for names, upper_F34, lower_F34 in bodies:
         mine = loose & torch.isin(parts, parts.new_tensor([PART[name] for name in names]))
-        moved, moved_depth = _rigid(footage, body_to_camera, source_N, target_N)
+        moved, moved_depth = _carried(footage, upper_F34, lower_F34, source_N, target_N)
         place = torch.where(mine[..., None], moved, place)
         depth = torch.where(mine, moved_depth, depth)
         rigid |= mine
@@ -196,17 +199,31 @@ def flow_pairs(footage: Footage, source_N: Tensor, target_N: Tensor) -> tuple[Te
     return place * (2.0 / size) - 1.0, visible, torch.ones_like(visible)
 
 
-def _rigid(footage: Footage, body_to_camera_F34: Tensor, source_N: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each target pixel would lie in the source, on the screen and in depth, if it were fixed to a body."""
+def _carried(
+    footage: Footage, upper_F34: Tensor, lower_F34: Tensor, source_N: Tensor, target_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where each target pixel would lie in the source, on screen and in depth, bent at the neck between two bodies."""
+    from forge.studio.figure import neck_share
+
     size = footage.size
     depth = footage.depth_FHW[target_N].nan_to_num(posinf=1.0)
     centre = torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5 - size / 2
     grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), -1)
     flat = grid / footage.focal_F[target_N].view(-1, 1, 1, 1)
     camera = torch.cat([flat * depth[..., None], depth[..., None]], -1).flatten(1, 2)
-    there, here = body_to_camera_F34[target_N], body_to_camera_F34[source_N]
-    head = torch.linalg.solve(there[:, :, :3], (camera - there[:, None, :, 3]).transpose(1, 2)).transpose(1, 2)
-    screen = to_screen(to_camera(head, here), footage.focal_F[source_N], size)
+
+    def at_rest(body_F34: Tensor) -> Tensor:
+        there = body_F34[target_N]
+        rested: Tensor = torch.linalg.solve(there[:, :, :3], (camera - there[:, None, :, 3]).transpose(1, 2))
+        return rested.transpose(1, 2)
+
+    upper, lower = at_rest(upper_F34), at_rest(lower_F34)
+    rest = upper
+    for _ in range(3):  # whom a place follows depends on where it rests
+        rest = lower + neck_share(rest.flatten(0, 1)).view(*rest.shape[:2], 1) * (upper - lower)
+    share = neck_share(rest.flatten(0, 1)).view(*rest.shape[:2], 1)
+    by_upper, by_lower = to_camera(rest, upper_F34[source_N]), to_camera(rest, lower_F34[source_N])
+    screen = to_screen(by_lower + share * (by_upper - by_lower), footage.focal_F[source_N], size)
     screen = screen.view(len(target_N), size, size, 3)
     return screen[..., :2], screen[..., 2]
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import durable
-from benchmarks.durable import Copy, corner, identifier_of, interval, scaled, share, subjects
+from benchmarks.durable import Copy, Subject, corner, identifier_of, interval, scaled, share, subjects
 from media.clip import Clip, MediaError
 from media.video import write_clip
 
@@ -50,8 +50,9 @@ def test_clips_come_from_a_table_or_a_folder_and_from_nothing_else(tmp_path: Pat
     (tmp_path / "b.mp4").touch()
     (tmp_path / "a.mp4").touch()
     assert [one.name for one in subjects(tmp_path)] == ["a", "b"]
-    (tmp_path / "clips.csv").write_text("id,file,group\nc1,a.mp4,g1\n")
-    assert [(one.name, one.group, one.path) for one in subjects(tmp_path)] == [("c1", "g1", tmp_path / "a.mp4")]
+    (tmp_path / "clips.csv").write_text("id,file,group,person\nc1,a.mp4,g1,p1\n")
+    (found,) = subjects(tmp_path)
+    assert (found.name, found.group, found.person, found.path) == ("c1", "g1", "p1", tmp_path / "a.mp4")
     (tmp_path / "empty").mkdir()
     for wrong in (tmp_path / "empty", tmp_path / "none", tmp_path / "a.mp4"):
         with pytest.raises(MediaError, match="clips"):
@@ -80,10 +81,26 @@ def test_the_benchmark_finds_its_clips_again_and_goes_on_where_it_stopped(
     assert found["360 lines, then CRF 28"]["found by either, %"].startswith("100.0")
     assert found["H.264 CRF 18"]["watermark, %"].startswith("100.0")
     assert found["sound as AAC at 32 kbit/s, without the pictures"]["clips"] == 0
-    assert [row["false"] for row in tables[1]["rows"]] == [0, 0, 0, 0]
+    assert [row["false"] for row in tables[1]["rows"]] == [0, 0, 0, 0, 0, 0]
     assert len(tables[2]["rows"]) == 1
     monkeypatch.setattr(durable, "measured", None)
     assert CliRunner().invoke(app, words).exit_code == 0
+    (tmp_path / "out" / "clip1.json").unlink()
+    assert CliRunner().invoke(app, [*words, "--only-kept"]).exit_code == 0
+    notes = json.loads((tmp_path / "results" / "durable.json").read_text())["notes"]
+    assert notes[0].startswith("1 of 2 clips")
+
+
+def test_kinship_is_told_by_the_table_and_not_by_the_likeness() -> None:
+    one, take, part, other = (
+        Subject(name, Path(name), group, person)
+        for name, group, person in (("a", "g", "p"), ("b", "h", "p"), ("c", "g", "p"), ("d", "i", "q"))
+    )
+    assert [durable.kinship(one, two) for two in (take, part, other)] == [
+        durable.SAME_PERSON,
+        durable.SAME_RECORDING,
+        durable.STRANGER,
+    ]
 
 
 def test_a_folder_without_clips_is_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Who may talk to the server, and what every answer carries."""
 
+import shutil
+import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from countermark.web.access import HEADERS, host_name
 from countermark.web.server import create_app
+from countermark.web.serving import MOST_FOLDER_BYTES, must_hold_sockets
 from countermark.web.settings import Limits, ServeError, ServeSettings, is_loopback
 
 TOKEN = "a-token-of-a-test-0123"
@@ -59,6 +63,8 @@ def test_a_host_header_is_read_without_port_and_brackets() -> None:
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"origin": "http://["}, 403),  # no address at all: found by the fuzz run
+        ({"origin": "//"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
     ],
@@ -120,3 +126,21 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     assert done.exit_code == 1 and "chmod 600" in done.output and len(done.output.strip().splitlines()) == 1
     done = CliRunner().invoke(app, ["serve", "--catalog", str(tmp_path)])
     assert done.exit_code == 1 and "no catalog" in done.output
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_told_at_the_start() -> None:
+    must_hold_sockets("/tmp" + "/x" * 20)
+    with pytest.raises(ServeError, match="set TMPDIR"):
+        must_hold_sockets("/" + "x" * MOST_FOLDER_BYTES)
+
+
+def test_the_longest_folder_that_is_taken_does_hold_the_socket_of_a_process() -> None:
+    short = Path(tempfile.mkdtemp(prefix="s"))
+    try:
+        folder = short / ("x" * (MOST_FOLDER_BYTES - len(str(short)) - 1))
+        place = folder / "pymp-12345678"
+        place.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place / "listener-12345678"))
+    finally:
+        shutil.rmtree(short)

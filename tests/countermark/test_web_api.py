@@ -1,6 +1,7 @@
 """The server with stand-in processes: what a client is answered, and what is left behind."""
 
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ pytest.importorskip("python_multipart")
 import web_stand_ins
 from fastapi.testclient import TestClient
 
+from countermark.web import jobs
 from countermark.web.jobs import State
 from countermark.web.server import create_app, prefers_async
 from countermark.web.settings import Limits, ServeSettings
@@ -72,6 +74,13 @@ def test_a_crash_costs_one_request_and_is_one_plain_line(client: TestClient) -> 
     assert answer.status_code == 500
     assert "crashed the reader" in answer.json()["error"] and "\n" not in answer.json()["error"]
     assert sent(client, b"report again").status_code == 200
+
+
+def test_what_a_crashed_reader_wrote_for_itself_goes_with_it(client: TestClient) -> None:
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    assert sent(client, b"litter").status_code == 500
+    made = [path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if path.name.startswith("tmp")]
+    assert [path for path in made if path.is_file() and path.read_bytes() == b"half a picture"] == []
 
 
 def test_a_bomb_is_stopped_by_the_memory_limit_of_its_process(client: TestClient) -> None:
@@ -132,6 +141,7 @@ def test_a_length_far_over_the_limit_is_refused_before_anything_is_read(client: 
 
 
 FORM = "multipart/form-data; boundary=x"
+LONG_PART = b'--x\r\nContent-Disposition: form-data; name="file"\r\nX-Y: ' + b"y" * 20_000 + b"\r\n\r\na\r\n--x--\r\n"
 FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 PATH_PART = b'--x\r\nContent-Disposition: form-data; name="path"\r\n\r\n/etc/passwd\r\n--x--\r\n'
 
@@ -148,6 +158,7 @@ PATH_PART = b'--x\r\nContent-Disposition: form-data; name="path"\r\n\r\n/etc/pas
         (FILE_PART + b"report cut", FORM, 400),
         (FILE_PART + b"a\r\n" + FILE_PART + b"b\r\n--x--\r\n", FORM, 422),
         (PATH_PART, FORM, 422),
+        (LONG_PART, FORM, 400),
     ],
 )
 def test_a_request_that_is_no_upload_is_one_line(client: TestClient, body: bytes, kind: str, status: int) -> None:
@@ -170,6 +181,29 @@ def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with served(tmp_path, limits=Limits(upload_bytes=1000, job_seconds=0.5)) as client:
         answer = sent(client, b"hang")
     assert answer.status_code == 500 and "longer than" in answer.json()["error"]
+
+
+def test_half_a_message_holds_nobody_up(tmp_path: Path) -> None:
+    with served(tmp_path, limits=Limits(upload_bytes=1000, job_seconds=1.0), workers=1) as client:
+        answer = sent(client, b"half")
+        assert answer.status_code == 500 and "longer than" in answer.json()["error"]
+        assert sent(client, b"report x").status_code == 200
+    with served(tmp_path, workers=1) as client:
+        where = sent(client, b"half", headers={"Prefer": "respond-async"}).headers["location"]
+        time.sleep(0.5)
+        assert client.delete(where).status_code == 204
+        assert sent(client, b"report x").status_code == 200
+
+
+def test_a_flood_of_evidence_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_BYTES", 60_000)
+    monkeypatch.setattr(jobs, "MOST_TOLD_BYTES", 2_000)
+    with served(tmp_path) as client:
+        where = sent(client, b"flood x").headers["location"]
+        evidence = client.get(f"{where}/evidence").json()
+        (job,) = client.app.state.desk.board._jobs.values()  # type: ignore[attr-defined]
+    assert 1 <= len(evidence["files"]) <= 7 and "tracks" not in evidence
+    assert job.bytes_kept <= 60_000 + 2_000
 
 
 def test_sixteen_clients_at_once_each_get_their_own_answer(client: TestClient) -> None:
@@ -197,7 +231,12 @@ def test_a_full_line_is_told_to_come_again(tmp_path: Path) -> None:
 def test_answers_are_forgotten_after_a_while(tmp_path: Path) -> None:
     with served(tmp_path, kept_seconds=0.01) as client:
         where = sent(client, b"report x").headers["location"]
-        time.sleep(0.3)
+        board = client.app.state.desk.board  # type: ignore[attr-defined]
+        for _ in range(100):
+            if not board._jobs:
+                break
+            time.sleep(0.1)
+        assert board._jobs == {}, "forgotten although nobody asks"
         assert client.get(where).status_code == 404
 
 
@@ -247,6 +286,19 @@ def test_the_description_names_every_route_and_loads_nothing_from_elsewhere(clie
 )
 def test_no_path_of_a_request_reaches_the_disk(client: TestClient, path: str) -> None:
     assert client.get(path).status_code in (404, 422)
+
+
+def test_a_wrong_method_is_told_all_that_the_address_allows(client: TestClient) -> None:
+    number = "A" * 24
+    for path, allowed in ((f"/api/jobs/{number}", "DELETE, GET"), ("/api/check", "POST"), ("/", "GET, HEAD")):
+        answer = client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+def test_the_description_names_the_kinds_of_what_is_no_json(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for end, kinds in (("files/{name}", {"image/jpeg", "text/html", "video/mp4"}), ("events", {"text/event-stream"})):
+        assert set(paths[f"/api/jobs/{{job_id}}/{end}"]["get"]["responses"]["200"]["content"]) == kinds
 
 
 def test_the_page_and_all_it_needs_comes_from_here(client: TestClient) -> None:

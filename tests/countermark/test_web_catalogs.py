@@ -76,6 +76,13 @@ def test_a_clip_is_sent_in_parts_to_a_player(client: TestClient) -> None:
     assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"ftyp", "video/mp4")
 
 
+@pytest.mark.parametrize("wanted", ["x", "bytes=9-1", "bytes=99999-"])
+def test_a_part_that_makes_no_sense_is_one_line_too(client: TestClient, wanted: str) -> None:
+    answer = client.get("/api/catalog/clips/0", headers={"range": wanted})
+    assert answer.status_code in (400, 416) and set(answer.json()) == {"error"}
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [("2", 404), ("3", 404), ("99", 404), ("-1", 422), ("a", 422), ("1", 422)]
 )

@@ -1,5 +1,6 @@
 """The page in a real browser, with the shipped detector behind it: what a person sees, step by step."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from media.catalog import Catalog, Label, Sample
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright to test the page in a browser")
@@ -39,9 +42,50 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     flip_one_bit(folder / "bo.mp4", folder / "changed.mp4")
     reencode(folder / "bo.mp4", folder / "reposted.mp4")
+    chained(folder)
+    dataset = folder / "dataset"
+    dataset.mkdir()
+    samples = []
+    for name, label in (("bo.mp4", Label.SYNTHETIC), ("reposted.mp4", Label.REAL)):
+        shutil.copy(folder / name, dataset / name)
+        samples.append(
+            Sample(name, name, label, hashlib.sha256((dataset / name).read_bytes()).hexdigest(), person="bo")
+        )
+    Catalog(samples, "two clips").save(dataset)
     (folder / "text.mp4").write_text("no video at all")
     (folder / "large.mp4").write_bytes(bytes(3 << 20))
     return folder
+
+
+def chained(folder: Path) -> None:
+    """A picture made from two others, signed as other programs do it: with thumbnails of what it was made from."""
+    import c2pa
+    from PIL import Image
+
+    from provenance.claims import SourceType
+    from provenance.identity import create_identity
+
+    identity = create_identity(folder / "stranger")
+    parts = []
+    for name in ("ada", "cy", "bo"):
+        parts.append(folder / f"{name}.png")
+        Image.open(ASSETS / f"{name}.webp").convert("RGB").save(parts[-1])
+    made = {"action": "c2pa.created", "digitalSourceType": SourceType.DIGITAL_CREATION.uri}
+    manifest = {
+        "claim_generator_info": [{"name": "another program", "version": "1"}],
+        "title": "collage.png",
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [made]}}],
+    }
+    with c2pa.Context.from_dict({"version": 1, "builder": {"thumbnail": {"enabled": True}}}) as context:
+        builder = c2pa.Builder(json.dumps(manifest), context)
+        for part in parts[1:]:
+            with part.open("rb") as stream:
+                builder.add_ingredient({"title": part.name, "relationship": "componentOf"}, "image/png", stream)
+        signer = c2pa.Signer.from_info(
+            c2pa.C2paSignerInfo(identity.algorithm.encode(), identity.chain_pem.encode(), identity.key_pem, None)
+        )
+        with parts[0].open("rb") as reading, (folder / "collage.png").open("w+b") as writing:
+            builder.sign(signer, "image/png", reading, writing)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +95,9 @@ def address(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Iterato
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     temporary = tmp_path_factory.mktemp("temporary")
+    command = [sys.executable, "-m", "countermark", "serve", "--port", str(port), "--max-upload-mb", "2"]
     server = subprocess.Popen(
-        [sys.executable, "-m", "countermark", "serve", "--port", str(port), "--max-upload-mb", "2"],
-        env={**os.environ, "TMPDIR": str(temporary)},
+        [*command, "--catalog", str(material / "dataset")], env={**os.environ, "TMPDIR": str(temporary)}
     )
     for _ in range(300):
         with socket.socket() as probe:
@@ -61,7 +105,12 @@ def address(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Iterato
                 break
         time.sleep(0.2)
     yield f"http://127.0.0.1:{port}/"
-    uploads = [p for p in temporary.glob("countermark-serve-*/run-*/*") if p.name != "lock"]
+    # a tab that was closed on the verdict leaves its evidence to be gathered to the end
+    for _ in range(600):
+        uploads = [p for p in temporary.glob("countermark-serve-*/run-*/*") if p.name != "lock"]
+        if not uploads:
+            break
+        time.sleep(0.2)
     server.send_signal(signal.SIGTERM)
     assert server.wait(30) in (0, -signal.SIGTERM)
     assert uploads == []
@@ -105,6 +154,10 @@ def test_a_signed_clip_is_shown_with_its_faces_its_curve_and_its_chain(page: Any
     page.click("text=Jump to the most suspicious second")
     assert float(page.get_attribute(".timeline", "aria-valuenow")) >= 0
     page.wait_for_selector("button:not([disabled]) >> text=Save as HTML")
+    page.wait_for_selector(".closeup .heat img")
+    assert page.locator(".closeup .strip img").count() == 1
+    assert "red spoke for" in page.inner_text(".closeup .heat figcaption")
+    page.click("text=Show this moment")
     with page.expect_download() as kept:
         page.click("text=Save as HTML")
     assert "Declared synthetic" in Path(kept.value.path()).read_text(encoding="utf-8")
@@ -227,23 +280,76 @@ def test_nothing_sticks_out_sideways(page: Any, material: Path, width: int) -> N
     assert max(box["x"] + box["width"] for box in boxes if box) <= width + 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_fault_of_accessibility(browser: Any, address: str, material: Path, scheme: str) -> None:
+def test_the_chain_shows_pictures_of_what_a_file_was_made_from(page: Any, material: Path) -> None:
+    page.set_input_files("#check-drop input", material / "collage.png")
+    page.wait_for_selector(".chain li li:nth-child(2) .thumb img")
+    page.wait_for_selector("button:not([disabled]) >> text=Save as HTML")
+    shown = page.eval_on_selector_all(".chain .thumb img", "all => all.map(one => one.complete && one.naturalWidth)")
+    # the file's own is the poster, those below it come out of its credential
+    assert len(shown) == 3 and min(shown) > 50 and max(shown[1:]) <= 160
+    assert [page.locator(".chain .title").nth(n).inner_text() for n in range(3)] == ["collage.png", "cy.png", "bo.png"]
+
+
+def test_the_clips_of_a_dataset_are_found_played_and_checked(page: Any) -> None:
+    page.click("nav >> text=Dataset")
+    page.wait_for_selector("text=1 to 2 of 2")
+    assert "1 real" in page.inner_text("#catalog-lead")
+    page.select_option("#catalog-label", "synthetic")
+    page.wait_for_selector("text=1 to 1 of 1")
+    page.fill("#catalog-search", "nobody of that name")
+    page.wait_for_selector("text=No clip fits")
+    page.fill("#catalog-search", "")
+    page.wait_for_selector("text=1 to 1 of 1")
+    page.click(".clip >> text=Check")
+    page.wait_for_selector("#headline >> text=Declared synthetic")
+
+
+def faults(tab: Any) -> list[str]:
+    """What axe finds wrong with what a tab shows now."""
     axe = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python to look for faults")
-    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    # a colour that is still fading in has less contrast than the one that stays
-    tab = browser.new_context(color_scheme=scheme, reduced_motion="reduce").new_page()
+    tab.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    run = "axe.run(document).then(r => r.violations.map(v => `${v.impact} ${v.id}: ${v.nodes[0].html}`))"
+    return list(tab.evaluate(run))
 
-    def faults() -> list[str]:
-        tab.evaluate(script)
-        run = "axe.run(document).then(r => r.violations.map(v => `${v.impact} ${v.id}: ${v.nodes[0].html}`))"
-        return list(tab.evaluate(run))
 
-    for view in ("batch", "compare", "forge", "check"):
-        tab.goto(f"{address}#{view}")
-        tab.wait_for_selector(f"#view-{view}:visible .button")
-        assert faults() == []
-    tab.set_input_files("#check-drop input", material / "bo.mp4")
-    tab.wait_for_selector("#headline", timeout=PATIENCE)
-    assert faults() == []
+@pytest.fixture(params=[("light", 1280), ("dark", 390)], ids=["light", "dark and narrow"])
+def still(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
+    """A tab in which nothing fades in: a colour on its way has less contrast than the one that stays."""
+    scheme, width = request.param
+    size = {"width": width, "height": 900}
+    tab = browser.new_context(color_scheme=scheme, reduced_motion="reduce", viewport=size).new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.goto(address)
+    yield tab
     tab.close()
+
+
+def test_axe_finds_no_fault_of_accessibility_in_the_views(still: Any, address: str, material: Path) -> None:
+    for view in ("batch", "compare", "forge", "catalog", "check"):
+        still.goto(f"{address}#{view}")
+        still.wait_for_selector(f"#view-{view}:visible .button")
+        assert faults(still) == [], view
+    still.set_input_files("#check-drop input", material / "bo.mp4")
+    still.wait_for_selector(".progress")
+    assert faults(still) == [], "while it works"
+    still.wait_for_selector("#headline")
+    assert faults(still) == []
+    still.wait_for_selector("button:not([disabled]) >> text=Save as HTML")
+    assert faults(still) == [], "with its evidence"
+
+
+def test_axe_finds_no_fault_of_accessibility_in_what_comes_after(still: Any, address: str, material: Path) -> None:
+    still.set_input_files("#check-drop input", material / "text.mp4")
+    still.wait_for_selector("[role=alert]")
+    assert faults(still) == [], "an error"
+    still.click("nav >> text=Many files")
+    still.set_input_files("#batch-drop input >> nth=0", [ASSETS / "ada.webp", material / "text.mp4"])
+    still.wait_for_selector("#batch-table >> text=waiting")
+    assert faults(still) == [], "a table that fills"
+    still.wait_for_selector("text=2 of 2 checked")
+    assert faults(still) == [], "a filled table"
+    still.click("nav >> text=Compare")
+    still.set_input_files("#compare-a input", material / "bo.mp4")
+    still.set_input_files("#compare-b input", material / "reposted.mp4")
+    still.wait_for_selector("#compare-result table")
+    assert faults(still) == [], "two files compared"

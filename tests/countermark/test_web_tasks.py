@@ -1,18 +1,24 @@
 """What a checking process does, called in this one: names, limits, and where the faces are."""
 
+from base64 import b64decode
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from countermark.web import origin, tasks
 from countermark.web.cell import Refusal
 from countermark.web.tracks import belongs_to, follow
-from detect.detector import FaceScore, ModelFacts, Score, Status
+from detect.detector import FaceScore, ModelFacts, Score, Status, TimePoint
 from media.clip import Clip
 from media.video import write_clip
+from provenance import thumbnails
+from provenance.credential import Standing
 
 
 class Stub:
@@ -30,11 +36,23 @@ def clip_file(tmp_path: Path, counting_clip: Clip) -> Path:
     return tmp_path / "file.mp4"
 
 
-def told(path: Path, **changes: Any) -> list[dict[str, Any]]:
+class Seer(Stub):
+    """A detector that has judged the one face of a picture of the demo, and says where it looked."""
+
+    def score_file(self, path: Path) -> Score:
+        points = (TimePoint(0.0, 0.9),)
+        face = FaceScore(0, 0.0, 0.8, (70, 60, 190, 190), 0.9, points)
+        return Score(0.9, Status.OK, "", faces=(face,), timeline=points, seconds_of_video=2.0)
+
+    def explain(self, image: Any, landmarks: Any) -> tuple[Any, Any]:
+        return np.full((144, 144, 3), 128, np.uint8), np.full((144, 144), 9.0, np.float32)
+
+
+def told(path: Path, detector: Any = None, **changes: Any) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     limits = {"video_seconds": 60.0, "pixels": 10**6, **changes.pop("limits", {})}
     task = {"path": str(path), "names": {str(path): "shown.mp4"}, "limits": limits, **changes}
-    tasks.check(Stub(), task, lambda message: messages.append(dict(message)))
+    tasks.check(detector or Stub(), task, lambda message: messages.append(dict(message)))
     return messages
 
 
@@ -52,6 +70,41 @@ def test_evidence_comes_after_the_verdict_with_a_picture_and_a_page(clip_file: P
     assert kinds.index("report") < kinds.index("tracks") < kinds.index("pictures")
     names = [m["name"] for m in told(clip_file, evidence=True) if m["kind"] == "blob"]
     assert names == ["poster.jpg", "report.html"]
+
+
+def portrait_clip(path: Path) -> Path:
+    """Two seconds of a portrait of nobody that moves to the right."""
+    picture = Path(tasks.__file__).parents[1] / "demo_assets" / "ada.webp"
+    with Image.open(picture) as image:
+        still = np.asarray(image.convert("RGB").resize((256, 256)))
+    frames = np.stack([np.roll(still, shift, axis=1) for shift in range(0, 40, 2)])
+    write_clip(Clip(frames, Fraction(10), None), path)
+    return path
+
+
+def test_a_judged_face_comes_with_its_heat_map_and_its_mouth(tmp_path: Path) -> None:
+    messages = told(portrait_clip(tmp_path / "file.mp4"), Seer(), evidence=True)
+    (shown,) = next(m["pictures"] for m in messages if m["kind"] == "pictures")
+    assert (shown["heat"], shown["mouth"], shown["face"]) == ("heat-0.jpg", "mouth-0.jpg", "face-0.jpg")
+    assert shown["mouths"] > 1 and "red" in shown["heat_says"]
+    blobs = {m["name"]: b64decode(m["base64"]) for m in messages if m["kind"] == "blob"}
+    assert {"heat-0.jpg", "mouth-0.jpg", "face-0.jpg", "scene-0.jpg"} <= set(blobs)
+    with Image.open(BytesIO(blobs["heat-0.jpg"])) as heat:
+        red, _, blue = np.asarray(heat.convert("RGB"), float).mean(axis=(0, 1))
+    assert red > blue + 60  # what spoke for synthesis is red
+    assert b"Heat map of face 1" in blobs["report.html"]
+
+
+def test_the_pictures_of_a_credential_are_told_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "chain_thumbnails", lambda path: {(): b"own", (0, 2): b"deep"})
+    report = SimpleNamespace(credential=SimpleNamespace(standing=Standing.TRUSTED))
+    messages: list[dict[str, Any]] = []
+    tasks.tell_thumbnails(report, tmp_path / "a.png", {}, lambda message: messages.append(dict(message)))  # type: ignore[arg-type]
+    assert messages[-1]["thumbnails"] == [
+        {"place": [], "file": "thumb-0.jpg"},
+        {"place": [0, 2], "file": "thumb-1.jpg"},
+    ]
+    assert [b64decode(m["base64"]) for m in messages[:-1]] == [b"own", b"deep"]
 
 
 def test_too_long_a_video_is_refused_by_its_header(clip_file: Path) -> None:
@@ -131,13 +184,7 @@ def test_a_file_without_faces_still_has_a_picture(clip_file: Path) -> None:
 
 
 def test_a_face_of_the_demo_is_followed_through_a_video(tmp_path: Path) -> None:
-    from PIL import Image
-
-    picture = Path(tasks.__file__).parents[1] / "demo_assets" / "ada.webp"
-    with Image.open(picture) as image:
-        still = np.asarray(image.convert("RGB").resize((256, 256)))
-    frames = np.stack([np.roll(still, shift, axis=1) for shift in range(0, 40, 2)])
-    write_clip(Clip(frames, Fraction(10), None), tmp_path / "a.mp4")
+    portrait_clip(tmp_path / "a.mp4")
     seen = follow(tmp_path / "a.mp4", [FaceScore(0, 0.0, 2.0, (70, 60, 190, 190), 0.5, ())])
     assert [number for number, _ in seen.faces] == [0]
     sightings = seen.faces[0][1]

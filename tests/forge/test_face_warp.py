@@ -3,17 +3,20 @@
 import pytest
 import torch
 
-from forge.face.sampling import sample_volume, volume_grid
+from forge.face.sampling import sample_beyond, sample_volume, volume_grid
 from forge.face.warp import (
     RIG_GRID,
     Warp,
     distance_of,
     from_box,
     from_screen_volume,
+    posed_on_screen,
+    rested_from_screen,
     rig_flows,
     to_box,
     to_screen_volume,
 )
+from forge.studio.figure import torso_pose
 from forge.studio.head import PART, consistent, load_head, pose_matrix, project, standard_focal
 
 SIZE = 256
@@ -108,3 +111,32 @@ def test_flows_learn(warp: Warp) -> None:
     place.square().mean().backward()
     assert fresh.backward_K3DHW.grad is not None and float(fresh.backward_K3DHW.grad.abs().max()) > 0
     assert fresh.forward_K3DHW.grad is not None and float(fresh.forward_K3DHW.grad.abs().max()) > 0
+
+
+TURNED = torch.tensor([[35.0, -12.0, 8.0, 0.1, -0.2, 0.1], [-20.0, 5.0, 3.0, 0.0, 0.1, -0.1]])
+FAR = torch.tensor([70.0, 100.0])
+
+
+def test_a_chest_turns_with_the_torso_and_a_forehead_with_the_head() -> None:
+    chest = torch.tensor([[[4.0, -22.0, 3.0]]]).expand(2, -1, -1)
+    brow = torch.tensor([[[4.0, 6.0, 8.0]]]).expand(2, -1, -1)
+    torso = torso_pose(TURNED, torch.zeros(3))
+    assert torch.allclose(posed_on_screen(chest, chest, TURNED, FAR), to_screen_volume(chest, torso, FAR), atol=1e-5)
+    assert torch.allclose(posed_on_screen(brow, brow, TURNED, FAR), to_screen_volume(brow, TURNED, FAR), atol=1e-5)
+
+
+def test_the_way_back_finds_head_and_torso_exactly_and_the_neck_closely() -> None:
+    points = from_box(volume_grid(6, 12, 6)).view(1, -1, 3).expand(2, -1, -1)
+    found = rested_from_screen(posed_on_screen(points, points, TURNED, FAR), TURNED, FAR)
+    off = (found - points).norm(dim=-1)
+    height = points[..., 1] + 0.45 * (points[..., 2] - 3.0)
+    assert off[(height > -4)].max() < 1e-3
+    assert off.mean() < 0.3 and off.quantile(0.9) < 1.0
+
+
+def test_places_go_on_in_straight_lines_beyond_their_volume() -> None:
+    line = torch.tensor([0.7, -0.2, 0.4])
+    places = volume_grid(4, 8, 8)
+    volume = (places @ line)[None, None]
+    where = torch.rand(1, 3, 5, 5, 3, generator=torch.Generator().manual_seed(0)) * 3 - 1.5
+    assert torch.allclose(sample_beyond(volume, where)[0, 0], where[0] @ line, atol=1e-4)

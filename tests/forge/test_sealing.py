@@ -76,4 +76,4 @@ def test_clips_shorter_than_a_second_are_marked_too(tmp_path: Path, count: int) 
     sealed = film_and_sign(frames(count), None, tmp_path / "a.mp4", CLAIM, shot=SHOT, crf=18, **quiet)  # type: ignore[arg-type]
     assert sealed.frames == count
     names = [one.algorithm for one in sealed.credential.soft_bindings]
-    assert names == ["org.countermark.watermark.1", "org.countermark.picture.1"]
+    assert names == ["org.countermark.watermark.1", "org.countermark.picture.2"]

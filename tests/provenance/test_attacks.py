@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from time_stamps import time_stamp_authority
 
 from media.video import read_clip, write_clip
 from provenance.claims import Claim, Ingredient, SourceType
-from provenance.credential import Credential, Standing, read_credential
+from provenance.credential import Credential, ProvenanceError, Standing, read_credential
 from provenance.identity import SigningIdentity, create_identity, renew
 from provenance.signing import sign_file
 from provenance.trust import TrustAnchors, TrustList
@@ -156,20 +159,30 @@ def test_resigned_by_a_stranger_keeps_the_history_and_loses_the_trust(
     assert credential.declares_synthetic is True, "a stranger's 'recorded' must not outweigh what the parent says"
 
 
+def sign_shortly_before_the_end(folder: Path, url: str, source: Path, out: Path, trust: TrustAnchors) -> datetime:
+    """Sign without and with a time-stamp; the end of the certificate, later on a machine that is too busy for this."""
+    for seconds in (4, 15, 60):
+        end = datetime.now(UTC) + timedelta(seconds=seconds)
+        renew(folder, days=1, now=end - timedelta(days=1) + timedelta(minutes=10))
+        identity = SigningIdentity.from_files(folder / "chain.pem", folder / "signer.key")
+        try:
+            for name, who in (("plain.jpg", identity), ("stamped.jpg", replace(identity, time_stamp_url=url))):
+                fresh = sign_file(source, out / name, SYNTHETIC, identity=who, trust=trust)
+                assert (fresh.standing, fresh.signed_at) == (Standing.TRUSTED, None)
+        except ProvenanceError:
+            continue
+        return end
+    raise AssertionError("nothing could be signed within a minute")
+
+
 def test_an_expired_signer_is_broken_unless_a_trusted_time_stamp_says_it_was_earlier(
     originals: Originals, tmp_path: Path
 ) -> None:
     folder = tmp_path / "short-lived"
     create_identity(folder)
-    end = datetime.now(UTC) + timedelta(seconds=5)
-    renew(folder, days=1, now=end - timedelta(days=1) + timedelta(minutes=10))
-    identity = SigningIdentity.from_files(folder / "chain.pem", folder / "signer.key")
     trust = TrustAnchors((TrustList("test", "urn:test", (folder / "root.pem").read_text()),))
     with time_stamp_authority(tmp_path) as url:
-        stamping = replace(identity, time_stamp_url=url)
-        for name, who in (("plain.jpg", identity), ("stamped.jpg", stamping)):
-            fresh = sign_file(originals["clip.jpg"], tmp_path / name, SYNTHETIC, identity=who, trust=trust)
-            assert (fresh.standing, fresh.signed_at) == (Standing.TRUSTED, None)
+        end = sign_shortly_before_the_end(folder, url, originals["clip.jpg"], tmp_path, trust)
     time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()) + 1.1)
     for name in ("plain.jpg", "stamped.jpg"):
         credential = read_credential(tmp_path / name, trust=trust)
@@ -222,3 +235,75 @@ def test_the_holes_in_the_hash_show_in_the_digest_of_the_file(signed: Signed, tm
     after = read_bytes(content[:12] + b"hole" + content[16:], tmp_path / "brand.mp4")
     assert after.standing is Standing.TRUSTED, "C2PA leaves the ftyp brand out of its hash"
     assert after.sha256 != before.sha256
+
+
+EXPECTED = {
+    "intact": Standing.TRUSTED,
+    "changed": Standing.BROKEN,
+    "grafted": Standing.BROKEN,
+    "edited statement": Standing.BROKEN,
+    "signed by a stranger": Standing.UNKNOWN_SIGNER,
+    "signed again by a stranger": Standing.UNKNOWN_SIGNER,
+    "never signed": Standing.ABSENT,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one worker needs to play the whole table for one format; nothing is looked up in its own surroundings."""
+
+    ending: str
+    original: Path
+    other: Path
+    folder: Path
+    ours: SigningIdentity
+    stranger: SigningIdentity
+    trust: TrustAnchors
+
+
+def played(case: Case) -> tuple[str, dict[str, Standing]]:
+    """Every attack on one fresh file of one format, and what its reader says."""
+    case.folder.mkdir()
+    ending, paths = case.ending, {name: case.folder / f"{name}.{case.ending}" for name in EXPECTED}
+    sign = partial(sign_file, claim=SYNTHETIC, trust=case.trust)
+    sign(case.original, paths["intact"], identity=case.ours)
+    content = paths["intact"].read_bytes()
+    paths["changed"].write_bytes(flip_content(content, ending))
+    paths["grafted"].write_bytes(GRAFTS[ending](content, case.other.read_bytes()))
+    lied = content.replace(b"trainedAlgorithmicMedia", b"digitalCapture/////////")
+    paths["edited statement"].write_bytes(lied)
+    sign(case.original, paths["signed by a stranger"], identity=case.stranger)
+    sign(paths["intact"], paths["signed again by a stranger"], identity=case.stranger)
+    paths["never signed"].write_bytes(case.other.read_bytes())
+    return ending, {name: read_credential(path, trust=case.trust).standing for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_the_table_holds_for_every_format_with_eight_workers_at_once(
+    kind: str, originals: Originals, stranger: SigningIdentity, tmp_path: Path
+) -> None:
+    ours = create_identity(tmp_path / "ours")
+    trust = TrustAnchors.default([tmp_path / "ours" / "root.pem"])
+    cases = [
+        Case(
+            ending,
+            originals[f"clip.{ending}"],
+            originals[f"other.{ending}"],
+            tmp_path / f"{ending}-{number}",
+            ours,
+            stranger,
+            trust,
+        )
+        for number in range(2)
+        for ending in FORMATS
+    ]
+    pool: Executor = ThreadPoolExecutor(8)
+    if kind == "processes":
+        context = get_context("forkserver")
+        # Loaded once, not eight times.
+        context.set_forkserver_preload([__name__])
+        pool = ProcessPoolExecutor(8, mp_context=context)
+    with pool:
+        answers = list(pool.map(played, cases))
+    assert [ending for ending, _ in answers] == [case.ending for case in cases]
+    assert [found for _, found in answers] == [EXPECTED] * len(cases)

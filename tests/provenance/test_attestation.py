@@ -11,6 +11,7 @@ import pytest
 
 from provenance.attestation import STATEMENT_FILE, merkle_root
 from provenance.credential import ProvenanceError, Standing
+from provenance.envelope import signed_envelope
 from provenance.identity import SigningIdentity, development_identity
 from provenance.record import Record
 from provenance.signing import sign_catalog, verify_catalog
@@ -104,6 +105,12 @@ def test_a_stranger_can_sign_but_is_not_trusted(dataset: Path, stranger: Signing
     assert (report.standing, report.validation_codes) == (Standing.UNKNOWN_SIGNER, ("signingCredential.untrusted",))
 
 
+def put_statement(dataset: Path, payload: object) -> None:
+    """Sign anything as the statement of a dataset."""
+    envelope = signed_envelope(json.dumps(payload).encode(), development_identity())
+    (dataset / STATEMENT_FILE).write_bytes(envelope)
+
+
 def envelope_of(dataset: Path) -> dict[str, object]:
     content = json.loads((dataset / STATEMENT_FILE).read_text())
     assert isinstance(content, dict)
@@ -122,12 +129,10 @@ def test_an_edited_statement_is_broken(dataset: Path) -> None:
 
 
 def test_a_root_that_is_not_that_of_the_files_is_broken(dataset: Path) -> None:
-    from provenance import attestation
-
     sign_catalog(dataset)
     payload = json.loads(base64.b64decode(str(envelope_of(dataset)["payload"])))
     payload["subject"][0]["digest"]["sha256"] = "0" * 64
-    attestation._write_envelope(dataset, json.dumps(payload).encode(), development_identity())
+    put_statement(dataset, payload)
     assert verify_catalog(dataset).validation_codes == ("dataset.merkle.mismatch",)
 
 
@@ -142,12 +147,10 @@ def test_a_damaged_statement_is_broken(content: str, dataset: Path) -> None:
 
 
 def test_a_statement_that_reaches_out_of_the_folder_is_broken(dataset: Path) -> None:
-    from provenance import attestation
-
     sign_catalog(dataset)
     payload = json.loads(base64.b64decode(str(envelope_of(dataset)["payload"])))
     payload["predicate"]["files"][0]["name"] = "../../etc/passwd"
-    attestation._write_envelope(dataset, json.dumps(payload).encode(), development_identity())
+    put_statement(dataset, payload)
     assert verify_catalog(dataset).validation_codes == ("general.error",)
 
 
@@ -196,6 +199,38 @@ def test_a_strangers_links_and_pipes_neither_stop_nor_crash_the_reader(dataset: 
     assert verify_catalog(dataset).standing is Standing.ABSENT
 
 
+def test_files_behind_a_link_to_a_hidden_folder_are_not_part_of_a_signed_dataset(dataset: Path) -> None:
+    sign_catalog(dataset)
+    (dataset / ".hidden").mkdir()
+    (dataset / ".hidden" / "forged.mp4").write_bytes(b"nobody signed this")
+    (dataset / "more").symlink_to(".hidden")
+    with pytest.raises(ProvenanceError, match="more is a link to a folder"):
+        verify_catalog(dataset)
+
+
+def test_a_new_statement_that_does_not_hold_leaves_the_old_one(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from provenance import attestation, trust
+
+    sign_catalog(dataset)
+    before = (dataset / STATEMENT_FILE).read_bytes()
+    late = datetime.now(UTC) + timedelta(days=400)
+    with monkeypatch.context() as patch:
+        patch.setattr(attestation, "judge_chain", lambda chain, anchors: trust.judge_chain(chain, anchors, now=late))
+        with pytest.raises(ProvenanceError, match="was not signed"):
+            sign_catalog(dataset)
+    assert (dataset / STATEMENT_FILE).read_bytes() == before
+    assert verify_catalog(dataset).standing is Standing.TRUSTED
+
+
+def test_a_bottomless_line_of_a_catalog_is_refused_in_one_line(dataset: Path) -> None:
+    with (dataset / "catalog.jsonl").open("a") as catalog:
+        catalog.write("[" * 200_000 + "\n")
+    with pytest.raises(ProvenanceError, match="line 6 is not a sample"):
+        sign_catalog(dataset)
+
+
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ProvenanceError, match="is not a folder"):
         verify_catalog(tmp_path / "missing")
@@ -233,3 +268,66 @@ def test_other_kinds_of_keys_sign_datasets(kind: str, dataset: Path) -> None:
     assert signature_holds(key.public_key(), signature, b"message")
     assert not signature_holds(key.public_key(), signature, b"massage")
     assert not signature_holds(key.public_key(), b"", b"message")
+
+
+def test_splits_are_signed_with_a_root_of_their_own(dataset: Path) -> None:
+    catalog = dataset / "catalog.jsonl"
+    lines = [json.loads(line) for line in catalog.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["split"] = "train" if number < 3 else "test"
+    catalog.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    report = sign_catalog(dataset)
+    assert {name: one.samples for name, one in report.splits.items()} == {"test": 2, "train": 3}
+    digests = {line["path"]: line["sha256"] for line in lines[3:]}
+    assert report.splits["test"].merkle_root == merkle_root(digests)
+    assert verify_catalog(dataset) == report
+
+
+def test_splits_that_are_not_those_of_the_catalog_are_broken(dataset: Path) -> None:
+    sign_catalog(dataset)
+    payload = json.loads(base64.b64decode(str(envelope_of(dataset)["payload"])))
+    payload["predicate"]["splits"] = {"train": {"samples": 9, "merkle_root": "0" * 64}}
+    put_statement(dataset, payload)
+    assert verify_catalog(dataset).validation_codes == ("dataset.splits.mismatch",)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        [],
+        {},
+        {"subject": [{}]},
+        {"predicate": {"files": [{}]}},
+        {"predicate": {"files": 7}},
+        {"predicate": {"splits": {"a": {}}}},
+        {"predicate": {"splits": {"a": {"samples": float("inf"), "merkle_root": ""}}}},
+        {"predicate": {"files": [{"name": "clips/\ud800.mp4", "digest": {"sha256": "0" * 64}}]}},
+    ],
+)
+def test_a_signed_statement_with_parts_missing_is_broken_and_no_crash(dataset: Path, payload: object) -> None:
+    sign_catalog(dataset)
+    facts = json.loads(base64.b64decode(str(envelope_of(dataset)["payload"])))
+    if isinstance(payload, dict):
+        predicate = {**facts["predicate"], **payload.get("predicate", {})}
+        payload = {**facts, **payload, "predicate": predicate} if payload else payload
+    put_statement(dataset, payload)
+    assert verify_catalog(dataset).validation_codes == ("general.error",)
+
+
+def test_the_reference_libraries_read_and_verify_the_statement(dataset: Path) -> None:
+    statement = pytest.importorskip("in_toto_attestation.v1.statement")
+    messages = pytest.importorskip("in_toto_attestation.v1.statement_pb2")
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    signer = pytest.importorskip("securesystemslib.signer")
+    from cryptography import x509
+    from google.protobuf.json_format import ParseDict
+
+    sign_catalog(dataset)
+    envelope = envelope_of(dataset)
+    payload = json.loads(base64.b64decode(str(envelope["payload"])))
+    statement.Statement.copy_from_pb(ParseDict(payload, messages.Statement())).validate()
+    (signature,) = json.loads((dataset / STATEMENT_FILE).read_text())["signatures"]
+    public = signer.SSlibKey.from_crypto(
+        x509.load_pem_x509_certificate(signature["certificates"][0].encode()).public_key(), keyid=signature["keyid"]
+    )
+    assert dsse.Envelope.from_dict(envelope).verify([public], 1)

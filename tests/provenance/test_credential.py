@@ -197,20 +197,23 @@ def test_every_code_gets_a_sentence() -> None:
 
 
 def test_a_capture_counts_only_when_the_signer_stands_for_it() -> None:
-    from provenance.credential import _actions
+    from provenance.chain import actions_of
 
     def manifest(kind: str, created: bool) -> dict[str, object]:
         uri = f"http://cv.iptc.org/newscodes/digitalsourcetype/{kind}"
         data = {"actions": [{"action": "c2pa.created", "digitalSourceType": uri}]}
         return {"claim_version": 2, "assertions": [{"label": "c2pa.actions.v2", "data": data, "created": created}]}
 
-    assert _actions(manifest("digitalCapture", True)) == (Action("c2pa.created", "digitalCapture"),)
-    assert _actions(manifest("digitalCapture", False)) == (Action("c2pa.created"),)
-    assert _actions(manifest("trainedAlgorithmicMedia", False)) == (Action("c2pa.created", "trainedAlgorithmicMedia"),)
+    assert actions_of(manifest("digitalCapture", True)) == (Action("c2pa.created", "digitalCapture"),)
+    assert actions_of(manifest("digitalCapture", False)) == (Action("c2pa.created"),)
+    assert actions_of(manifest("trainedAlgorithmicMedia", False)) == (
+        Action("c2pa.created", "trainedAlgorithmicMedia"),
+    )
 
 
 def test_strangers_nonsense_in_a_report_is_survived() -> None:
-    from provenance.credential import _judge_report
+    from provenance.judging import judge
+    from provenance.reading import Findings
 
     loop = {"active_manifest": "a", "title": "x", "validation_results": {"activeManifest": {"failure": [3, {}]}}}
     report = {
@@ -219,6 +222,18 @@ def test_strangers_nonsense_in_a_report_is_survived() -> None:
         "validation_results": {"activeManifest": [], "ingredientDeltas": {"a": 1}},
         "validation_state": "Valid",
     }
-    credential = _judge_report(Path("a"), "0" * 64, "video/mp4", report, TrustAnchors.none())
+    credential = judge(Path("a"), "0" * 64, "video/mp4", Findings(report=report), TrustAnchors.none())
     assert credential.standing is Standing.UNKNOWN_SIGNER
     assert len(list(walk(credential.ingredients))) < 40
+
+
+@pytest.mark.parametrize("own", [{}, {"failure": []}, {"success": [{"code": "signingCredential.trusted"}]}])
+def test_a_kept_manifest_whose_signature_nobody_checked_is_broken(
+    own: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from provenance import credential as module
+    from provenance.reading import Findings
+
+    report = {"active_manifest": "a", "manifests": {"a": {}}, "validation_results": {"activeManifest": own}}
+    monkeypatch.setattr(module, "find_manifests", lambda *words: Findings(report=report))
+    assert module.read_manifest(b"manifest").standing is Standing.BROKEN

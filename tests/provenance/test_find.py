@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -18,12 +19,15 @@ from media.video import ClipWriter, read_clip, write_clip
 from provenance.claims import Claim, SoftBinding, SourceType
 from provenance.cli import app
 from provenance.credential import Standing, read_credential, read_manifest
-from provenance.durable import DurableMaker
+from provenance.durable import DurableMaker, bindings, keeper
 from provenance.errors import ProvenanceError
-from provenance.find import Found, find_credential
+from provenance.find import Found, find_credential, perceive
+from provenance.fingerprint import PICTURE_ALGORITHM
 from provenance.identity import create_identity
 from provenance.signing import sign_file
 from provenance.store import CredentialStore, store_folder
+from provenance.trust import TrustAnchors
+from provenance.watermark import ALGORITHM, identifier_text
 
 CLAIM = Claim(source_type=SourceType.TRAINED_ALGORITHMIC_MEDIA)
 
@@ -37,13 +41,27 @@ def original() -> Clip:
     return talking_scene(1, 1, frames=50, side=256, sound=1)
 
 
+_WRITTEN: dict[tuple[int, bool], tuple[DurableMaker, bytes]] = {}
+
+
+def written(clip: Clip, watermark: bool) -> tuple[DurableMaker, bytes]:
+    """A marked clip as a file, and its maker: the same ones for all tests that ask for the same clip."""
+    if (id(clip), watermark) not in _WRITTEN:
+        samples, rate = (clip.sound.samples, clip.sound.sample_rate_hz) if clip.sound else (None, 0)
+        maker = DurableMaker(fps=float(clip.fps), sound=samples, sample_rate_hz=rate, watermark=watermark)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "raw.mp4"
+            with ClipWriter(path, clip.fps, clip.width, clip.height, clip.sound, preset="veryfast") as writer:
+                for image in maker.marked(clip.frames):
+                    writer.add(image)
+            _WRITTEN[id(clip), watermark] = maker, path.read_bytes()
+    return _WRITTEN[id(clip), watermark]
+
+
 def signed(folder: Path, clip: Clip, *, watermark: bool = True, name: str = "signed.mp4") -> Path:
     """A clip as the generator writes it: marked, signed and kept in the store of this test's user."""
-    samples, rate = (clip.sound.samples, clip.sound.sample_rate_hz) if clip.sound else (None, 0)
-    maker = DurableMaker(fps=float(clip.fps), sound=samples, sample_rate_hz=rate, watermark=watermark)
-    with ClipWriter(folder / "raw.mp4", clip.fps, clip.width, clip.height, clip.sound) as writer:
-        for image in maker.marked(clip.frames):
-            writer.add(image)
+    maker, content = written(clip, watermark)
+    (folder / "raw.mp4").write_bytes(content)
     out = folder / name
     keep = maker.keeper(CredentialStore.of_this_user())
     sign_file(folder / "raw.mp4", out, maker.bound(CLAIM), notify=lambda line: None, keep=keep)
@@ -125,6 +143,82 @@ def test_a_stranger_who_signs_over_a_marked_clip_is_contradicted(tmp_path: Path)
     assert any("mark of another credential" in reason for reason in found.reasons)
 
 
+def claimed_by_a_stranger(folder: Path, copy: Path, identifier: int) -> Path:
+    """A stranger signs a copy, binds the mark of the original in the manifest, and keeps that in the store first."""
+    bound = SoftBinding(ALGORITHM, ({"scope": {}, "value": identifier_text(identifier)},), is_watermark=True)
+    prints = perceive(copy).prints
+    pictures = SoftBinding(PICTURE_ALGORITHM, tuple(prints.picture_blocks()))
+    claim = Claim(source_type=SourceType.DIGITAL_CAPTURE, soft_bindings=(bound, pictures))
+    store = CredentialStore.of_this_user()
+    keep = keeper(store, prints, identifier, watermarked=True)
+    stolen = folder / "stolen.mp4"
+    sign_file(copy, stolen, claim, identity=create_identity(folder / "stranger"), keep=keep)
+    for path in store_folder().glob("entries/*/*.json"):
+        facts = json.loads(path.read_text())
+        if facts["file_name"] == "stolen.mp4":
+            path.write_text(json.dumps({**facts, "kept_utc": "2001-01-01T00:00:00Z"}))
+    return stolen
+
+
+def test_a_stranger_who_binds_the_mark_of_another_gains_nothing_by_it(tmp_path: Path) -> None:
+    path = signed(tmp_path, original())
+    copy = stripped(path, tmp_path / "copy.mp4")
+    (entry,) = CredentialStore.of_this_user().entries()
+    stolen = claimed_by_a_stranger(tmp_path, copy, entry.identifier)
+    found = find(stolen)
+    assert found.how == "manifest"
+    assert any(reason.startswith("the mark that it claims is that of signed.mp4") for reason in found.reasons)
+    # and a copy of the original still leads to the original, whoever was "first"
+    found = find(copy)
+    assert (found.how, found.credential is not None and found.credential.file) == ("watermark", "signed.mp4")
+    assert found.confidence is not None and found.confidence > 0.999
+    assert [one["file"] for one in found.to_json()["others"]] == ["stolen.mp4"]
+    assert any(reason.startswith("others claim it too") for reason in found.reasons)
+    # where nobody is trusted, nothing tells the two apart, and that is said
+    found = find_credential(copy, CredentialStore.of_this_user(), trust=TrustAnchors.none())
+    assert found.confidence is not None and found.confidence < 0.51
+    assert any("2 signers claim it with equal right" in reason for reason in found.reasons)
+
+
+def test_an_entry_that_its_signed_manifest_does_not_bear_out_is_passed_over(tmp_path: Path) -> None:
+    path = signed(tmp_path, original())
+    store = CredentialStore.of_this_user()
+    (entry,) = store.entries()
+    cv2.imwrite(str(tmp_path / "a.png"), scene(8, 128).astype(np.uint8))
+    sign_file(tmp_path / "a.png", tmp_path / "b.png", CLAIM, keep=keeper(store, entry.prints, 5, watermarked=False))
+    other = next(one for one in store.entries() if one.file_name == "b.png")
+    forged = {**entry.to_json(), "manifest_sha256": other.manifest_sha256, "kept_utc": "2001-01-01T00:00:00Z"}
+    name = f"{identifier_text(entry.identifier)}-{other.manifest_sha256[:32]}.json"
+    (store_folder() / "entries" / name[:2] / name).write_text(json.dumps(forged))
+    found = find(stripped(path, tmp_path / "copy.mp4"))
+    assert found.credential is not None and found.credential.file == "signed.mp4"
+    assert any("its manifest binds no such mark" in reason for reason in found.reasons)
+
+
+def test_two_entries_of_one_look_share_the_confidence_and_are_both_named(tmp_path: Path) -> None:
+    path = signed(tmp_path, original(), watermark=False)
+    store = CredentialStore.of_this_user()
+    (entry,) = store.entries()
+    claim = Claim(source_type=SourceType.DIGITAL_CAPTURE, soft_bindings=bindings(entry.prints, None))
+    stranger = create_identity(tmp_path / "stranger")
+    keep = keeper(store, entry.prints, watermarked=False)
+    sign_file(tmp_path / "raw.mp4", tmp_path / "second.mp4", claim, identity=stranger, keep=keep)
+    copy = stripped(path, tmp_path / "copy.mp4")
+    found = find_credential(copy, store, trust=TrustAnchors.none())
+    assert found.how == "fingerprint"
+    assert found.confidence == pytest.approx(0.5, abs=0.01)
+    assert len(found.others) == 1
+    found = find(copy)
+    assert found.credential is not None and found.credential.file == "signed.mp4"
+    assert found.confidence is not None and 0.99 < found.confidence <= 0.999
+
+
+def test_another_take_of_the_same_face_and_speech_is_not_found(tmp_path: Path) -> None:
+    signed(tmp_path, original(), watermark=False)
+    write_clip(talking_scene(1, 7, frames=50, side=256, sound=1), tmp_path / "take.mp4")
+    assert find(tmp_path / "take.mp4").how is None
+
+
 def test_a_mark_copied_onto_other_pictures_is_told(tmp_path: Path) -> None:
     mine = signed(tmp_path, original())
     mark = read_clip(mine).frames[:25].astype(np.float32).mean(0) - original().frames[:25].astype(np.float32).mean(0)
@@ -168,7 +262,7 @@ def test_a_kept_manifest_is_judged_without_its_file_and_broken_when_changed(tmp_
 def test_soft_bindings_stand_in_the_manifest_for_every_verifier(tmp_path: Path) -> None:
     credential = read_credential(signed(tmp_path, original()))
     names = [one.algorithm for one in credential.soft_bindings]
-    assert names == ["org.countermark.watermark.1", "org.countermark.picture.1", "org.countermark.sound.1"]
+    assert names == ["org.countermark.watermark.1", "org.countermark.picture.2", "org.countermark.sound.1"]
     assert [action.name for action in credential.actions] == ["c2pa.created", "c2pa.watermarked.bound"]
     (entry,) = CredentialStore.of_this_user().entries()
     assert credential.soft_bindings[0].value == f"{entry.identifier:012x}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from functools import cache
 
 import numpy as np
@@ -9,14 +10,16 @@ from talking_scenes import talking_scene, voice
 from media.clip import Clip
 from media.perturb import perturb
 from provenance.fingerprint import (
+    LONGEST_SECONDS,
+    MOTION,
     RATE,
     SOUND_RATE,
     Fingerprint,
     PictureFingerprinter,
-    compare,
+    changes,
     fingerprint_sound,
-    nearest,
 )
+from provenance.likeness import compare, nearest
 
 
 def prints_of(clip: Clip) -> Fingerprint:
@@ -97,6 +100,14 @@ def test_sound_alone_is_found_after_aac() -> None:
     assert likeness.passes(1000)
 
 
+def test_a_sound_that_other_pictures_may_share_is_unclear() -> None:
+    copy = Fingerprint(sound_AK=store()["own"].sound_AK)
+    likeness = compare(copy, store()["own"])
+    assert likeness.passes(1000)
+    assert likeness.is_unclear
+    assert not compare(copy, copy).is_unclear
+
+
 def test_silence_matches_no_silence() -> None:
     silence = Fingerprint(sound_AK=fingerprint_sound(np.zeros((48_000, 1), np.float32), 16_000))
     assert not silence.sound_AK.any()
@@ -151,3 +162,64 @@ def test_the_prints_have_their_rates() -> None:
     sound = fingerprint_sound(voice(3, 3.0).samples, 16_000)
     assert len(sound) == pytest.approx(3 * SOUND_RATE, abs=10)
     assert len(fingerprint_sound(np.zeros((10, 2), np.float32), 44_100)) == 0
+
+
+def test_another_take_of_the_same_speech_with_the_same_face_does_not_match() -> None:
+    take = prints_of(talking_scene(1, 99, frames=75, sound=1))
+    likeness = compare(take, store()["own"])
+    assert likeness.sound is not None and likeness.sound > 0.9
+    assert likeness.look is not None and likeness.look > 0.8
+    assert likeness.is_other_take
+    assert not likeness.passes()
+
+
+def test_a_still_of_a_clip_and_the_clip_are_two_takes() -> None:
+    frozen = prints_of(Clip(np.repeat(original().frames[:1], 75, 0), original().fps))
+    assert compare(frozen, store()["own"]).is_other_take
+    assert compare(store()["own"], frozen).is_other_take
+    assert compare(frozen, frozen).passes(1000)
+
+
+@pytest.mark.parametrize("first", [1, 2, 13])
+def test_a_clip_cut_between_eighths_of_a_second_is_found_and_its_beginning_told(first: int) -> None:
+    pictures = PictureFingerprinter()
+    for index, image in enumerate(original().frames[first:]):
+        pictures.add(index / 25, image)
+    likeness = compare(Fingerprint(*pictures.prints(), later=pictures.later()), store()["own"])
+    assert likeness.passes(1000)
+    assert likeness.starts_at == pytest.approx(first / 25, abs=0.5 / RATE)
+
+
+def test_changes_survive_their_levels_to_within_a_fifth() -> None:
+    levels = np.arange(-7, 8, dtype=np.int8)
+    grey = changes(levels)
+    assert grey[7] == 0
+    assert np.all(np.diff(grey) > 0)
+    assert np.allclose(grey, -grey[::-1])
+
+
+def test_prints_of_version_1_are_read_and_still_lead_to_their_copies() -> None:
+    own = store()["own"]
+    signs = (np.sign(own.motion_THW) * (np.abs(changes(own.motion_THW)) > 0.3)).astype(np.int8)
+    coarse = Fingerprint(own.look_SHW, signs * 4, own.sound_AK, is_coarse=True)
+    read = Fingerprint.from_blocks(coarse.picture_blocks(), coarse.sound_blocks(), version=1)
+    assert read.is_coarse
+    assert np.array_equal(read.motion_THW, coarse.motion_THW)
+    assert compare(prints_of(perturb(original(), "h264", 30)), read).passes(1000)
+    assert not compare(prints_of(talking_scene(1, 99, frames=75, sound=1)), read).passes()
+
+
+def test_a_block_with_more_than_a_second_is_refused() -> None:
+    (block,) = Fingerprint(np.zeros((1, 16, 16), np.uint8), np.zeros((8, MOTION, MOTION), np.int8)).picture_blocks()
+    long = base64.b64encode(base64.b64decode(block["value"]) + bytes(MOTION * MOTION // 2)).decode()
+    with pytest.raises(ValueError, match="print"):
+        Fingerprint.from_blocks([{**block, "value": long}], [])
+    with pytest.raises(ValueError, match="print"):
+        Fingerprint.from_blocks([], [{"scope": {}, "value": "AAAA" * 100}])
+
+
+def test_only_the_first_minute_has_prints() -> None:
+    pictures = PictureFingerprinter()
+    for second in range(0, LONGEST_SECONDS + 5, 5):
+        pictures.add(float(second), original().frames[0])
+    assert len(pictures.prints()[0]) <= LONGEST_SECONDS

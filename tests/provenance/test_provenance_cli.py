@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from containers import flip_content
+from revocation import Authority, served
 from typer.testing import CliRunner, Result
 
 from provenance import guard
@@ -305,3 +306,60 @@ def test_help_loads_neither_the_c2pa_library_nor_certificates() -> None:
         "import sys, provenance.cli; print([m for m in ('c2pa', 'cryptography', 'numpy', 'rich') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout == "[]\n"
+
+
+def test_the_official_lists_are_taken_from_their_place(originals: Originals, tmp_path: Path) -> None:
+    create_identity(tmp_path / "k")
+    sign(originals, tmp_path / "a.png", "--identity", tmp_path / "k", "--no-store")
+    result = run("verify", tmp_path / "a.png", "--official")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "C2PA-TRUST-LIST.pem" in result.stderr
+    folder = identity_folder().parent / "trust"
+    folder.mkdir(parents=True)
+    for name in ("C2PA-TRUST-LIST.pem", "C2PA-TSA-TRUST-LIST.pem"):
+        (folder / name).write_bytes((tmp_path / "k" / "root.pem").read_bytes())
+    assert run("verify", tmp_path / "a.png").exit_code == 4
+    result = run("verify", tmp_path / "a.png", "--official", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["trust_list"]) == (0, "C2PA-TRUST-LIST.pem")
+
+
+def test_a_revoked_signer_is_told_when_it_is_asked_for(originals: Originals, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    with served(authority) as url:
+        authority.identity(url)
+        keys = ("--chain", tmp_path / "authority/asking.pem", "--key", tmp_path / "authority/signer.key")
+        assert sign(originals, tmp_path / "a.png", *keys, "--no-store").exit_code == 0
+        authority.is_revoked = True
+        trust = ("--trust", tmp_path / "authority/root.pem")
+        assert run("verify", tmp_path / "a.png", *trust).exit_code == 0
+        assert authority.asked == 0
+        asked = ("--check-revocation", "--ask", url.removeprefix("http://").rstrip("/"))
+        result = run("verify", tmp_path / "a.png", *trust, *asked)
+        assert result.exit_code == 1
+        assert "The signer's certificate was revoked" in result.stdout
+        assert run("verify", tmp_path / "a.png", *trust, "--ask", "example.org").exit_code == 2
+        assert run("verify", tmp_path / "a.png", *trust, "--ask", "http://a/", "--check-revocation").exit_code == 2
+
+
+def test_another_usage_is_accepted_only_when_it_is_named(originals: Originals, tmp_path: Path) -> None:
+    result = run("verify", originals["clip.png"], "--allow-usage", "server")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "an OID like" in result.stderr
+    assert run("verify", originals["clip.png"], "--allow-usage", "1.2.3.4").exit_code == 3
+
+
+def test_every_key_of_the_json_form_is_documented(originals: Originals, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "provenance-report.md").read_text(encoding="utf-8")
+    sign(originals, tmp_path / "a.png", "--ingredient", originals["clip.jpg"], "--no-store")
+    facts = json.loads(run("verify", tmp_path / "a.png", "--json").stdout)
+    assert facts["schema"] == 1
+    inner = [*facts["checks"][0], *facts["certificate"], *facts["ingredients"][0]]
+    assert [key for key in (*facts, *inner) if f"`{key}`" not in page and key not in page] == []
+    assert all(f"`{standing.value}`" in page for standing in Standing)
+
+
+def test_the_tree_says_what_was_checked(signed: Callable[[str], Path]) -> None:
+    tree = run("show", signed("clip.mp4")).stdout
+    assert "✓ the video is unchanged assertion.bmffHash.match" in tree
+    assert "· whether the signer's certificate was revoked was not asked" in tree
+    assert "not proven: it carries no time-stamp" in tree

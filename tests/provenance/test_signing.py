@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import c2pa
 import pytest
 from containers import flip_content
 
-from provenance import signing
+from provenance import signing, streams
 from provenance.claims import Claim, Ingredient, SourceType
 from provenance.credential import ProvenanceError, Standing, read_credential, strict_settings
 from provenance.identity import SigningIdentity, development_identity
@@ -23,11 +25,11 @@ SYNTHETIC = Claim(source_type=SourceType.TRAINED_ALGORITHMIC_MEDIA)
 Originals = dict[str, Path]
 
 
-def raw_manifest(path: Path) -> dict[str, Any]:
+def raw_manifest(path: Path, *, detailed: bool = False) -> dict[str, Any]:
     """What the C2PA library sees, without our reading of it."""
     settings = strict_settings(TrustAnchors.none())
     with path.open("rb") as stream, c2pa.Reader(None, stream, context=c2pa.Context.from_dict(settings)) as reader:
-        report = json.loads(reader.json())
+        report = json.loads(reader.detailed_json() if detailed else reader.json())
         manifest = report["manifests"][report["active_manifest"]]
         assert isinstance(manifest, dict)
         return manifest
@@ -183,22 +185,49 @@ def test_an_ingredient_of_any_kind_is_accepted(originals: Originals, tmp_path: P
     assert all(one.sha256 for one in credential.ingredients)
 
 
-def test_a_full_disk_leaves_nothing_behind(
-    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(signing._Remembering):
-        def write(self, content: bytes) -> int:
-            if self.tell() > 3000:
-                self._remembered.append(OSError(errno.ENOSPC, "No space left on device"))
-                raise self._remembered[-1]
-            return super().write(content)
-
+def test_a_full_disk_leaves_nothing_behind(originals: Originals, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").write_bytes(b"earlier")
-    monkeypatch.setattr(signing, "_Remembering", Full)
-    with pytest.raises(ProvenanceError, match="No space left on device"):
-        sign_file(originals["clip.mp4"], tmp_path / "out.mp4", SYNTHETIC)
+    program = (
+        "import resource, signal, sys; from pathlib import Path; from provenance.signing import sign_file; "
+        "from provenance.claims import Claim, SourceType; from provenance.identity import development_identity; "
+        "development_identity(); signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000)); "
+        "sign_file(Path(sys.argv[1]), Path(sys.argv[2]), Claim(source_type=SourceType.DIGITAL_CAPTURE))"
+    )
+    words = [sys.executable, "-c", program, str(originals["clip.mp4"]), str(tmp_path / "out.mp4")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "ProvenanceError: cannot write" in done.stderr.splitlines()[-1]
+    assert "File too large" in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_both_kinds_of_streams_sign_alike(
+    native: bool, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "file_stream", partial(streams.file_stream, native=native))
+    for ending in ("mp4", "png", "wav"):
+        credential = sign_file(originals[f"clip.{ending}"], tmp_path / f"a.{ending}", SYNTHETIC)
+        assert credential.standing is Standing.TRUSTED
+
+
+@pytest.mark.parametrize("media_boxes", [1, 2])
+def test_a_large_film_is_hashed_in_pieces_where_the_library_can_read_them(
+    media_boxes: int, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "IN_PIECES_FROM_BYTES", 1000)
+    monkeypatch.setattr(signing, "PIECE_KILOBYTES", 1)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(originals["clip.mp4"].read_bytes() + (media_boxes - 1) * (b"\x00\x00\x10\x00mdat" + bytes(4088)))
+    credential = sign_file(film, tmp_path / "out.mp4", SYNTHETIC)
+    assert credential.standing is Standing.TRUSTED
+    statements = raw_manifest(tmp_path / "out.mp4", detailed=True)["assertion_store"]
+    # with two boxes the library reads its own pieces at some times and not at others; then the film is hashed whole
+    assert media_boxes == 2 or "merkle" in statements["c2pa.hash.bmff.v3"]
+    broken = flip_content((tmp_path / "out.mp4").read_bytes(), "mp4")
+    (tmp_path / "out.mp4").write_bytes(broken)
+    assert read_credential(tmp_path / "out.mp4").standing is Standing.BROKEN
 
 
 def test_a_result_that_does_not_hold_is_not_delivered(
@@ -276,3 +305,33 @@ def test_a_signer_without_a_time_stamp_authority_in_reach_fails_in_one_line(
         sign_file(originals["clip.png"], tmp_path / "o.png", SYNTHETIC, identity=identity)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_result_never_replaces_what_it_was_made_from(originals: Originals, tmp_path: Path) -> None:
+    parent = tmp_path / "parent.png"
+    parent.write_bytes(originals["other.png"].read_bytes())
+    (tmp_path / "link.png").symlink_to(parent)
+    for claim in (
+        Claim(source_type=SourceType.HUMAN_EDITS, action="edited", parent=parent),
+        Claim(source_type=SourceType.ALGORITHMIC_MEDIA, ingredients=(Ingredient(parent, "portrait"),)),
+    ):
+        for destination in (parent, tmp_path / "link.png"):
+            with pytest.raises(ProvenanceError, match="was made from"):
+                sign_file(originals["clip.png"], destination, claim)
+    assert parent.read_bytes() == originals["other.png"].read_bytes()
+    assert (tmp_path / "link.png").is_symlink()
+
+
+@pytest.mark.parametrize("watermark", [False, True])
+def test_names_and_places_that_no_file_can_have_are_told_in_one_line(
+    watermark: bool, originals: Originals, signed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from provenance.signing_durable import sign_durable
+
+    sign = partial(sign_durable, store=None, watermark=watermark)
+    with pytest.raises(ProvenanceError, match="name too long"):
+        sign(originals["clip.png"], tmp_path / ("x" * 300) / "a.png", SYNTHETIC)
+    gone = Claim(source_type=SourceType.HUMAN_EDITS, action="edited", parent=tmp_path / "gone.png")
+    with pytest.raises(ProvenanceError, match="leave out the parent"):
+        sign(signed("clip.png"), tmp_path / "a.png", gone)
+    assert [path.name for path in tmp_path.iterdir()] == ["signed-clip.png"]

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from provenance import store_index
 from provenance.credential import Credential, Standing
 from provenance.errors import ProvenanceError
 from provenance.fingerprint import Fingerprint
@@ -48,7 +50,7 @@ def test_a_changed_manifest_is_not_given_out(tmp_path: Path) -> None:
     [
         lambda facts: {},
         lambda facts: {**facts, "identifier": "ffffffffffff"},
-        lambda facts: {**facts, "schema": 2},
+        lambda facts: {**facts, "schema": 3},
         lambda facts: {**facts, "pictures": [{"scope": {}, "value": "%"}]},
         lambda facts: {**facts, "manifest_sha256": "../../../../etc/passwd"},
         lambda facts: [],
@@ -88,7 +90,7 @@ def _put_many(folder: Path, first: int) -> None:
 
 def test_many_processes_may_put_at_once(tmp_path: Path) -> None:
     processes = [
-        multiprocessing.get_context("fork").Process(target=_put_many, args=(tmp_path, n * 10)) for n in range(3)
+        multiprocessing.get_context("fork").Process(target=_put_many, args=(tmp_path, n % 3 * 10)) for n in range(8)
     ]
     for one in processes:
         one.start()
@@ -96,6 +98,7 @@ def test_many_processes_may_put_at_once(tmp_path: Path) -> None:
         one.join()
         assert one.exitcode == 0
     store = CredentialStore(tmp_path)
+    assert store.table().marked() == list(range(30))
     assert sorted(entry.identifier for entry in store.entries()) == list(range(30))
     assert all(store.manifest_of(entry) == b"manifest %d" % entry.identifier for entry in store.entries())
     assert list(tmp_path.rglob("*.part")) == []
@@ -106,3 +109,62 @@ def test_the_store_of_a_user_follows_the_xdg_rules(monkeypatch: pytest.MonkeyPat
     assert store_folder() == tmp_path / "countermark" / "credentials"
     monkeypatch.setenv("XDG_DATA_HOME", "relative/is/ignored")
     assert store_folder() == Path.home() / ".local" / "share" / "countermark" / "credentials"
+
+
+def sounding(seed: int) -> Fingerprint:
+    random = np.random.default_rng(seed)
+    look = random.integers(0, 16, (2, 16, 16), dtype=np.uint8)
+    return Fingerprint(look, sound_AK=random.choice(np.array([-1, 1], np.int8), (64, 16)))
+
+
+def test_the_table_names_what_looks_or_sounds_alike(tmp_path: Path) -> None:
+    store = CredentialStore(tmp_path)
+    for number in range(30):
+        prints = sounding(number)
+        prints = prints if number % 2 else Fingerprint(sound_AK=prints.sound_AK)
+        store.put(b"manifest %d" % number, CREDENTIAL, number, prints, watermarked=number % 3 == 0)
+    table = store.table()
+    assert table.marked() == list(range(0, 30, 3))
+    assert table.most_alike(sounding(7), 3)[0].startswith("000000000007-")
+    assert table.most_alike(Fingerprint(sound_AK=sounding(8).sound_AK), 3)[0].startswith("000000000008-")
+    assert len(table.most_alike(sounding(7), 3)) <= 6
+    assert CredentialStore(tmp_path / "none").table().most_alike(sounding(7), 3) == []
+
+
+def test_the_table_is_kept_grows_and_survives_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_index, "ENTRIES_OF_A_PART", 4)
+    monkeypatch.setattr(store_index, "_MOST_PARTS", 3)
+    store = CredentialStore(tmp_path)
+    for number in range(20):
+        store.put(b"manifest %d" % number, CREDENTIAL, number, sounding(number), watermarked=True)
+        if number % 5 == 4:
+            assert store.table().marked() == list(range(number + 1))
+    read: list[str] = []
+    monkeypatch.setattr(CredentialStore, "entry", lambda self, name: read.append(name))
+    assert store.table().marked() == list(range(20))
+    assert read == []
+    monkeypatch.undo()
+    for path in (tmp_path / "index").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    assert store.table().marked() == list(range(20))
+    next(tmp_path.glob("entries/00/000000000003-*.json")).unlink()
+    assert 3 not in store.table().marked()
+
+
+def test_a_table_is_not_made_of_what_does_not_fit(tmp_path: Path) -> None:
+    store = CredentialStore(tmp_path)
+    store.put(b"one", CREDENTIAL, 1, sounding(1), watermarked=True)
+    table = store.table()
+    for change in ({"scenes": table.scenes[:, :9]}, {"ends": table.ends + 1}, {"watermarked": table.watermarked[:0]}):
+        with pytest.raises(ValueError, match=r"sizes|ends|rows"):
+            replace(table, **change)
+
+
+def test_entries_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    store = CredentialStore(tmp_path)
+    entry = store.put(b"one", CREDENTIAL, 1, Fingerprint(LOOK), watermarked=False)
+    path = next(tmp_path.glob("entries/*/*.json"))
+    path.write_text(json.dumps({**entry.to_json(), "schema": 1}))
+    (old,) = store.entries()
+    assert old.prints.is_coarse
+    assert np.array_equal(old.prints.look_SHW, LOOK)

@@ -43,16 +43,23 @@ function glyph(format) {
   return el("span", { class: `glyph ${["image", "video", "audio"].includes(kind) ? kind : "other"}`, "aria-hidden": "true" });
 }
 
+/** A frame that shows what kind of file it is, until there is a picture of it. */
+function thumbAt(place, format, thumbs) {
+  const frame = el("span", { class: "thumb" }, glyph(format));
+  thumbs.set(place.join("."), frame);
+  return frame;
+}
+
 function actions(list) {
   return (list || []).slice(0, 12).map((one) => el("li", {},
     el("b", {}, one.action.replace(/^c2pa\./, "")),
     one.tool ? ` with ${one.tool}` : "", one.when ? `, ${one.when}` : "", one.description ? `: ${one.description}` : ""));
 }
 
-function ingredient(one, depth) {
+function ingredient(one, place, thumbs) {
   const faulty = (one.faults || []).some((code) => !/untrusted/.test(code));
   return el("li", {},
-    el("div", { class: `node${faulty ? " faulty" : ""}` }, glyph(one.format),
+    el("div", { class: `node${faulty ? " faulty" : ""}` }, thumbAt(place, one.format, thumbs),
       el("div", {},
         el("p", { class: "role" }, ROLES[one.relationship] || one.relationship),
         el("p", { class: "title" }, one.title || "unnamed"),
@@ -61,17 +68,17 @@ function ingredient(one, depth) {
         faulty && el("p", { class: "fault" }, `Already broken when it was used: ${one.faults.join(", ")}`),
         one.sha256 && el("p", { class: "hint digest" }, "SHA-256 ", el("code", {}, one.sha256)),
         (one.actions || []).length > 0 && el("ul", { class: "actions" }, actions(one.actions)))),
-    depth < 12 && (one.ingredients || []).length > 0 && el("ul", {}, one.ingredients.map((deeper) => ingredient(deeper, depth + 1))));
+    place.length < 12 && (one.ingredients || []).length > 0 && el("ul", {}, one.ingredients.map((deeper, index) => ingredient(deeper, [...place, index], thumbs))));
 }
 
-/** @returns a list element whose first node takes a thumbnail with `.setPicture(url)`, or null without a credential */
+/** @returns a list element whose nodes take a picture with `.setPicture(place, url)`, or null without a credential; [] is this file, [0, 2] the third part of its first one */
 export function chain(report) {
   const credential = report.credential;
   if (!credential || !credential.standing || credential.standing === "absent") return null;
-  const thumb = el("span", { class: "thumb" }, glyph(credential.format || "video/mp4"));
+  const thumbs = new Map();
   const [name] = standingOf(credential);
   const root = el("ul", { class: "chain" }, el("li", {},
-    el("div", { class: `node ${credential.standing}` }, thumb,
+    el("div", { class: `node ${credential.standing}` }, thumbAt([], credential.format || "video/mp4", thumbs),
       el("div", {},
         el("p", { class: "role" }, "this file"),
         el("p", { class: "title" }, credential.title || report.file),
@@ -81,7 +88,7 @@ export function chain(report) {
         credential.signed_at && el("p", { class: "hint" }, `signed ${credential.signed_at}`),
         credential.record?.consent && el("p", { class: "hint" }, sentence(credential.record.consent)),
         (credential.actions || []).length > 0 && el("ul", { class: "actions" }, actions(credential.actions)))),
-    (credential.ingredients || []).length > 0 && el("ul", {}, credential.ingredients.map((one) => ingredient(one, 1)))));
-  root.setPicture = (url) => thumb.replaceChildren(el("img", { src: url, alt: "" }));
+    (credential.ingredients || []).length > 0 && el("ul", {}, credential.ingredients.map((one, index) => ingredient(one, [index], thumbs)))));
+  root.setPicture = (place, url) => thumbs.get(place.join("."))?.replaceChildren(el("img", { src: url, alt: "" }));
   return root;
 }

@@ -20,7 +20,7 @@ export function progressCard(place, name, size, oncancel) {
   const items = STEPS.map(([, text]) => el("li", {}, text));
   const card = el("section", { class: "card progress", "aria-labelledby": "progress-title" },
     el("div", { class: "row" },
-      el("div", {}, el("h2", { id: "progress-title" }, name), el("p", { class: "hint" }, inBytes(size))),
+      el("div", {}, el("h1", { id: "progress-title" }, name), el("p", { class: "hint" }, inBytes(size))),
       el("button", { type: "button", class: "button", onclick: oncancel }, "Cancel")),
     bar, el("div", { class: "row" }, now, time), el("ol", { class: "steps" }, items));
   fill(place, card);

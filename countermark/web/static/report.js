@@ -2,11 +2,13 @@
 
 import { followEvidence, blobUrl, getBlob } from "/static/api.js";
 import { chain, inWords, isOurs, standingOf } from "/static/chain.js";
+import { closeups } from "/static/closeup.js";
 import { announce, clock, download, el, fill, percent, sentence } from "/static/dom.js";
 import { level, player } from "/static/player.js";
 import { highest, timeline, timelineTable } from "/static/timeline.js";
 
 const SHARES = { 0.5: "half", 0.1: "1 in 10", 0.01: "1 in 100" };
+const MOST_STRETCHES = 12;
 const LEVELS = { high: "high", unsure: "not sure", low: "low", unjudged: "not judged" };
 
 function verdict(report) {
@@ -93,16 +95,29 @@ function stage(report, file) {
   const top = highest(report.timeline);
   const several = report.faces.length > 1 ? report.faces.slice(0, 4).map((face) => ({ points: face.timeline, kind: `face-${face.track}` })) : [];
   const plot = timeline([{ points: report.timeline }, ...several], report.seconds_of_video, report.policy,
-    { label: "Score over time; moves the video", onseek: file ? (seconds) => screen.seek(seconds) : null });
+    { label: "Score over time; moves the video", segments: report.segments, onseek: file ? (seconds) => screen.seek(seconds) : null });
   screen.ontime = (seconds) => plot?.show(seconds);
-  const jump = plot && top && file && el("button", { type: "button", class: "button", onclick: () => { screen.seek(top.seconds + 0.02); plot.show(top.seconds); } },
+  const jump = plot && top && file && el("button", { type: "button", class: "button", onclick: () => go(top.seconds + 0.02) },
     `Jump to the most suspicious second (${clock(top.seconds)}, ${percent(top.probability)})`);
+  const go = (seconds) => { screen.seek(seconds); plot?.show(seconds); };
   const list = el("ul", { class: "faces" }, faces(report));
   const following = el("p", { class: "hint", id: "following" }, file && report.faces.length ? "Following the faces through the file …" : "");
   const element = el("section", { class: "card stage", "aria-label": "The file and its score over time" },
-    screen.element, plot, el("div", { class: "row" }, jump, following), list,
+    screen.element, plot, el("div", { class: "row" }, jump, following), plot && stretches(report, file ? go : null), list,
     plot && timelineTable(report.timeline, "The curve as a table"));
-  return { element, screen, following };
+  return { element, screen, following, go: file && !screen.isPicture ? go : null };
+}
+
+/** The stretches that score high, each a way to its beginning; null where there is none. */
+function stretches(report, go) {
+  const found = (report.segments || []).slice(0, MOST_STRETCHES);
+  if (!found.length) return null;
+  const words = (one) => `${clock(one.start)} to ${clock(one.end)}`;
+  const more = report.segments.length - found.length;
+  return el("p", { class: "stretches" }, "High: ",
+    found.map((one, index) => [index ? ", " : "", go
+      ? el("button", { type: "button", class: "link", onclick: () => go(one.start + 0.02) }, el("span", { class: "unseen" }, "Go to "), words(one))
+      : words(one)]), more > 0 && ` and ${more} more`, ".");
 }
 
 function saves(report, job) {
@@ -127,12 +142,14 @@ export function showReport(place, report, { file = null, job = null, actions = [
   const there = stage(report, file);
   const tree = chain(report);
   const keep = saves(report, job);
+  const close = closeups(there.go);
   const urls = [];
   fill(place, el("article", { class: `report ${report.finding}` },
     verdict(report),
     el("div", { class: "row tools" }, keep.element, el("div", { class: "saves" }, actions)),
     el("div", { class: "evidence" }, there.element,
       el("div", { class: "lines" }, el("h2", { class: "unseen" }, "Three lines of evidence"), credentialLine(report), detectorLine(report), fileLine(report))),
+    close.element,
     tree && el("section", { class: "card" }, el("h2", {}, "Where it comes from, by its credential"),
       report.credential.standing === "broken" && el("p", { class: "fault" }, "The credential is broken: what follows is what it says, not what is so."), tree),
     limits(report),
@@ -154,9 +171,12 @@ export function showReport(place, report, { file = null, job = null, actions = [
         announce("The credential of an original was recovered.");
       }
       if (evidence.tracks) { there.screen.setTracks(evidence.tracks); there.following.textContent = ""; }
-      if (evidence.files.includes("poster.jpg")) once("poster.jpg", (url) => { tree?.setPicture(url); if (!file) there.screen.setStill(url, `A frame of ${report.file}`); });
+      if (evidence.files.includes("poster.jpg")) once("poster.jpg", (url) => { tree?.setPicture([], url); if (!file) there.screen.setStill(url, `A frame of ${report.file}`); });
+      // what the file looks like now is worth more than what its credential says it looked like
+      for (const one of evidence.thumbnails || []) if (one.place.length) once(one.file, (url) => tree?.setPicture(one.place, url));
       for (const one of evidence.pictures || []) {
         once(one.face, (url) => fill(document.getElementById(`face-picture-${one.track}`), el("img", { src: url, alt: `Face ${one.track + 1} at ${clock(one.seconds)}, its most suspicious moment` })));
+        close.take(one, picture);
         once(one.scene, (url) => there.screen.setStill(url, `The frame at ${clock(one.seconds)}, the most suspicious moment of face ${one.track + 1}`));
       }
       if (evidence.files.includes("report.html")) keep.html.disabled = false;

@@ -31,9 +31,10 @@ export function highest(timeline) {
 /**
  * @param lines [{points: [{seconds, probability}], name, kind}], the first one is filled
  * @param policy {synthetic_from, no_sign_below}
+ * @param segments [{start, end}], the stretches to mark
  * @returns an element with `.show(seconds)`, or null where there is nothing to draw
  */
-export function timeline(lines, span, policy, { onseek = null, label }) {
+export function timeline(lines, span, policy, { onseek = null, label, segments = [] }) {
   lines = lines.map((line) => ({ ...line, points: line.points.filter((p) => p.probability !== null) }));
   if (!lines[0] || lines[0].points.length < 2) return null;
   span = Math.max(span, ...lines.map((line) => line.points.at(-1)?.seconds ?? 0), 0.001);
@@ -54,6 +55,10 @@ export function timeline(lines, span, policy, { onseek = null, label }) {
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const parts = [
       svg("rect", { class: "zone-high", x: LEFT, y: TOP, width: width - LEFT - RIGHT, height: high - TOP }),
+      ...(segments || []).flatMap(({ start, end }) => {
+        const [from, long] = [x(Math.min(start, span)), Math.max(1.5, x(Math.min(end, span)) - x(Math.min(start, span)))];
+        return [svg("rect", { class: "stretch", x: from, y: TOP, width: long, height: floor - TOP }), svg("rect", { class: "stretch-mark", x: from, y: TOP - 6, width: long, height: 4 })];
+      }),
       svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: floor, y2: floor }),
       svg("line", { class: "limit", x1: LEFT, x2: width - RIGHT, y1: high, y2: high }),
       svg("text", { x: width - RIGHT, y: high - 4, "text-anchor": "end", class: "limit-text" }, `high from ${percent(policy.synthetic_from)}`),
@@ -61,7 +66,7 @@ export function timeline(lines, span, policy, { onseek = null, label }) {
       ...[[1, "100%"], [0, "0%"]].map(([p, text]) => svg("text", { x: LEFT - 5, y: y(p) + 4, "text-anchor": "end" }, text)),
       ...ticks(span, Math.max(3, Math.floor(width / 70))).flatMap((second) => [
         svg("line", { class: "axis", x1: x(second), x2: x(second), y1: floor, y2: floor + 4 }),
-        svg("text", { x: x(second), y: floor + 16, "text-anchor": "middle" }, clock(second)),
+        svg("text", { x: Math.min(x(second), width - 12), y: floor + 16, "text-anchor": "middle" }, clock(second)),
       ]),
     ];
     lines.forEach((line, index) => {
