@@ -106,7 +106,9 @@ class Lookups:
     revocation: bool = False
     """Ask the signer's authority whether the certificate was revoked (OCSP)."""
     hosts: tuple[str, ...] = ()
-    """The only hosts that may be asked, `example.org`, `*.example.org`, `example.org:8080`; with none, all."""
+    """The only hosts that may be asked, `example.org`, `*.example.org`, `example.org:8080`; with none, all.
+
+    The C2PA library keeps to what the first reading of a process was allowed: one process, one set of hosts."""
 
     def __post_init__(self) -> None:
         """Refuse addresses where host names belong, and hosts that nothing will be asked of."""

@@ -334,8 +334,10 @@ def test_a_revoked_signer_is_told_when_it_is_asked_for(originals: Originals, tmp
         assert run("verify", tmp_path / "a.png", *trust).exit_code == 0
         assert authority.asked == 0
         asked = ("--check-revocation", "--ask", url.removeprefix("http://").rstrip("/"))
-        result = run("verify", tmp_path / "a.png", *trust, *asked)
-        assert result.exit_code == 1
+        # in a process of its own: the library keeps to the hosts that the first reading of a process was allowed
+        words = [sys.executable, "-m", "countermark", "provenance", "verify", tmp_path / "a.png", *trust, *asked]
+        result = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
+        assert result.returncode == 1, result.stderr
         assert "The signer's certificate was revoked" in result.stdout
         assert run("verify", tmp_path / "a.png", *trust, "--ask", "example.org").exit_code == 2
         assert run("verify", tmp_path / "a.png", *trust, "--ask", "http://a/", "--check-revocation").exit_code == 2
