@@ -240,7 +240,7 @@ def _looked_at(
 ) -> Iterator[Frame]:
     """Yield the frames to search; compute a second's windows as soon as its last look is done."""
     dense, once = plan.schedule(seconds)
-    tracked = plan.tracked(seconds)
+    tracked, wanted = plan.tracked(seconds), _wanted(plan, seconds, per_second)
     held: list[Frame] = []
     second = 0
 
@@ -264,7 +264,7 @@ def _looked_at(
             yield from finish(held)
             held, second = [], frame.index // per_second
         # frames of a second that is not dense are only kept until its one look
-        if second in dense or (second in once and not held) or frame.index % per_second == per_second // 2:
+        if wanted(frame.index):
             held = [*held, frame] if second in dense else [frame]
     yield from finish(held)
 

@@ -24,7 +24,7 @@ from detect.detector import DetectError
 from detect.lessons import Lesson
 from detect.models.frame import FrameDetector
 from detect.models.fusing import ClipEvidence
-from detect.models.leaving_out import FOLDS, unseen_makers
+from detect.models.leaving_out import folds_of, unseen_makers
 from detect.recipes import TrainRecipe, frame_cpu
 from detect.report import make_folder, write_whole
 from detect.splitting import Prepared
@@ -121,18 +121,15 @@ def _as_answered(told: Mapping[str, Told], draws: int) -> dict[str, Any]:
 
     Empty where a fold of makers and people cannot be left out, because the rest has one label only.
     """
-    own: dict[int, tuple[ClipEvidence, str, list[float]]] = {}
-    for maker, rows in told.items():
+    own: dict[int, tuple[ClipEvidence, list[float]]] = {}
+    for rows in told.values():
         for clip, value in rows:
-            own.setdefault(id(clip), (clip, maker if clip.synthetic else "", []))[2].append(value)
-    clips = [clip for clip, _, _ in own.values()]
+            own.setdefault(id(clip), (clip, []))[1].append(value)
+    clips = [clip for clip, _ in own.values()]
     label_N = np.array([c.synthetic for c in clips])
     person_N = np.array([c.person for c in clips])
-    logit_N = np.array([np.mean(values) for _, _, values in own.values()])
-    makers, people = sorted(told), sorted({c.person for c in clips if not c.synthetic})
-    fold_N = np.array(
-        [(makers.index(m) if c.synthetic else people.index(c.person)) % FOLDS for c, m, _ in own.values()]
-    )
+    logit_N = np.array([np.mean(values) for _, values in own.values()])
+    fold_N = folds_of(clips)
     probability_N, flagged_N = np.zeros(len(clips)), np.zeros(len(clips), bool)
     for fold in sorted(set(fold_N.tolist())):
         test_N = fold_N == fold

@@ -129,7 +129,7 @@ def _see_that_nothing_is_lost(claim: Claim, destination: Path) -> None:
     """Refuse to put the result where something lies that it was made from: the only copy may be that one."""
     used = [one.path for one in claim.ingredients] + ([claim.parent] if claim.parent is not None else [])
     for path in used:
-        if destination.exists() and path.exists() and destination.samefile(path):
+        if is_same_file(destination, path):
             raise ProvenanceError(f"{destination} is a file that the result was made from; give another destination")
 
 

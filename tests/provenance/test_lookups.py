@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import c2pa
 import pytest
+from local_server import serving
 from revocation import Authority, served
 
 from provenance.claims import Claim, SourceType
@@ -35,16 +35,8 @@ def shelf(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
             super().do_GET()
 
-        def log_message(self, *words: object) -> None:
-            """Stay quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Shelf)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Shelf) as address:
+        yield address, asked
 
 
 def sign_apart(source: Path, target: Path, address: str) -> bytes:
