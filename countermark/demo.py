@@ -130,9 +130,10 @@ def forge_benchmark(folder: Path, clips: int, tell: Callable[[str], None]) -> Pa
     """Make the labelled, signed folder from the embedded portraits and speech."""
     from forge.dataset import Request, make_dataset
     from forge.recipes import tiny
+    from media.places import Here
 
     with as_file(files("countermark") / "demo_assets") as assets:
-        make_dataset(Request(tiny(), folder, assets, assets, limit=clips, workers=2), notify=tell)
+        make_dataset(Request(tiny(), folder, assets, assets, limit=clips, place=Here(2)), notify=tell)
     return folder
 
 

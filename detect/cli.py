@@ -39,6 +39,14 @@ WeightsOption = Annotated[
     typer.Option("--weights", metavar="FILE", help="Weights made by `detect train`; the shipped ones unless given."),
 ]
 
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Processes side by side: 1, or on a cluster every core.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
+]
+
 TONES = {
     "declared_synthetic": "magenta",
     "synthetic_likely": "red",
@@ -125,7 +133,8 @@ def score(
         ),
     ] = None,
     weights: WeightsOption = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that score side by side.")] = 1,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Score many files: one JSON object a line, in the order asked for.
 
@@ -135,6 +144,9 @@ def score(
     with one_line_errors():
         _must_exist(paths)
         from detect.scoring import Line, ScoreFile, files_under, score_files
+        from media.places import place_of
+
+        place = place_of(workers=workers, ray=ray)
 
         files = files_under(paths)
         if output is not None:
@@ -147,11 +159,11 @@ def score(
                 def echo(line: Line) -> None:
                     typer.echo(json.dumps(line))
 
-                tally = score_files(files, factory, echo, workers=workers, tell=tell)
+                tally = score_files(files, factory, echo, place=place, tell=tell)
             else:
                 target = ScoreFile(output, files, sha256)
                 with target.writing() as write:
-                    tally = score_files(files, factory, write, workers=workers, known=target.known, tell=tell)
+                    tally = score_files(files, factory, write, place=place, known=target.known, tell=tell)
         before = f", {tally.answered_before} of them from before" if tally.answered_before else ""
         _say(
             f"{tally.files} {'file' if tally.files == 1 else 'files'}{before}; {tally.abstained} abstained"
@@ -188,6 +200,8 @@ def train(
         typer.Option(metavar="WEIGHTS", help="Keep the network of these weights (or of: shipped), fit the rest."),
     ] = None,
     version: Annotated[str | None, typer.Option(help="Recorded with the weights and in every report.")] = None,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Train a detector on the training split of one or more datasets.
 
@@ -209,6 +223,7 @@ def train(
         datasets = [read_dataset(path) for path in catalogs]
         from detect.load import shipped_weights
         from detect.train import train as run_training
+        from media.places import place_of
 
         kept = None if network is None else shipped_weights() if network == "shipped" else Path(network)
 
@@ -223,6 +238,7 @@ def train(
             network=kept,
             version=version,
             say=_say,
+            place=place_of(workers=workers, ray=ray),
         )
         described = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
         typer.echo(json.dumps({"weights": str(weights), **{key: described[key] for key in ("threshold", "figures")}}))
@@ -277,6 +293,8 @@ def unseen(
     lessons: Annotated[
         bool, typer.Option("--lessons/--no-lessons", help="Teach forgeries in time of the real clips, or not.")
     ] = True,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Leave out each maker in turn, and people with it: how the way of training does on makers nobody has seen.
 
@@ -290,9 +308,11 @@ def unseen(
 
         datasets = [read_dataset(path) for path in catalogs]
         from detect.protocols import unseen_makers_of
+        from media.places import place_of
 
         detector = _detector(None if weights == "shipped" else Path(weights))
-        figures = unseen_makers_of(detector, datasets, output, cache=cache, with_lessons=lessons, say=_say)
+        place = place_of(workers=workers, ray=ray)
+        figures = unseen_makers_of(detector, datasets, output, cache=cache, with_lessons=lessons, say=_say, place=place)
         typer.echo(json.dumps(figures, indent=1))
 
 

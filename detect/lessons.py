@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -28,6 +28,7 @@ from media.catalog import Sample
 from media.clip import Clip, FloatArray, MediaError, UInt8Array
 from media.faces import FaceFinder
 from media.landmarks import align_matrix, warp
+from media.places import Here, Place, Room
 from media.video import Encoding, probe, recompressed, stream_frames
 
 SECONDS = 3
@@ -38,6 +39,7 @@ RATE_FACTORS = (17, 36)
 """Range of x264's constant rate factor, the upper end excluded."""
 ROOM = 2.0
 """Side of the square around a face, in sides of its box."""
+Arrays = dict[str, FloatArray]
 VERSION = 6
 """Part of every draw: raised whenever the lessons change."""
 
@@ -148,7 +150,7 @@ def twins(moment: Moment, kind: str, rng: Rng) -> tuple[FloatArray, FloatArray]:
 
 
 def lessons_of(
-    samples: Sequence[tuple[Sample, Path, str]], kinds: Sequence[str], cache: Path
+    samples: Sequence[tuple[Sample, Path, str]], kinds: Sequence[str], cache: Path, *, place: Place | None = None
 ) -> Iterator[tuple[Lesson, ...]]:
     """The lessons of each real clip, kept in a folder so that later runs cost nothing; none for pictures.
 
@@ -156,6 +158,7 @@ def lessons_of(
         samples: real ones with their files and people.
         kinds: forgeries in time.
         cache: folder for one .npz per content.
+        place: where the clips are forged and measured; None is this process.
 
     Raises:
         DetectError: for a kind that does not exist, or a folder that cannot be written.
@@ -164,13 +167,19 @@ def lessons_of(
     if unknown:
         raise DetectError(f"there is no forgery in time called {', '.join(unknown)}; known are {', '.join(FORGERS)}")
     make_folder(cache)
+    if place is not None and place != Here():
+        _learn_elsewhere(samples, kinds, cache, place)
     with FaceFinder(max_faces=1) as finder:
         for sample, path, person in samples:
             if path.suffix.lower() in PICTURES or not kinds:
                 yield ()
                 continue
-            key = hashlib.sha256(f"{VERSION}:{sample.sha256}:{FLOW_FEATURES}".encode()).hexdigest()[:32]
-            arrays = _kept(cache / f"{key}.npz", path, kinds, (VERSION, int(sample.sha256[:8], 16)), finder)
+            file = _file_of(sample, cache)
+            arrays = _stored(file)
+            missing = _missing(arrays, kinds)
+            if missing:
+                arrays |= _learnt(path, missing, _seed_of(sample), finder)
+                _store(arrays, file)
             yield tuple(
                 Lesson(side == "forged", person, kind, arrays[f"{kind}.{side}"])
                 for kind in kinds
@@ -179,20 +188,63 @@ def lessons_of(
             )
 
 
-def _kept(
-    file: Path, path: Path, kinds: Sequence[str], seed: tuple[int, ...], finder: FaceFinder
-) -> dict[str, FloatArray]:
-    arrays: dict[str, FloatArray] = {}
-    if file.is_file():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DetectError(f"{file}: not readable as lessons ({error}); remove it and go on") from error
-    missing = [kind for kind in kinds if f"{kind}.real" not in arrays and "none" not in arrays]
-    if not missing:
-        return arrays
-    for kind in missing:
+@dataclass(frozen=True)
+class StartLearning:
+    """Makes, in a worker, the function that takes the lessons of one clip."""
+
+    def __call__(self, room: Room) -> Callable[[tuple[Path, Path, tuple[str, ...], tuple[int, ...]]], Arrays]:
+        """Load the face networks. A task is the file it is kept in, the clip, the kinds and the seed."""
+        finder = FaceFinder(max_faces=1)
+        return lambda task: _learnt(room.fetch(task[1]), task[2], task[3], finder)
+
+
+def _learn_elsewhere(
+    samples: Sequence[tuple[Sample, Path, str]], kinds: Sequence[str], cache: Path, place: Place
+) -> None:
+    """Take the lessons that are not kept yet, by several workers.
+
+    Raises:
+        DetectError: when a clip cannot be learnt from for another reason than what is in it.
+    """
+    tasks = {
+        _file_of(sample, cache): (path, missing, _seed_of(sample))
+        for sample, path, _ in samples
+        if path.suffix.lower() not in PICTURES and (missing := _missing(_stored(_file_of(sample, cache)), kinds))
+    }
+    for outcome in place.run(((file, *rest) for file, rest in tasks.items()), StartLearning()):
+        file, path = outcome.task[:2]
+        if outcome.result is None and outcome.cause != "worker died":
+            raise DetectError(f"{path}: no lessons can be taken of it ({outcome.error})")
+        _store(_stored(file) | (outcome.result or {"none": np.zeros(1, np.float32)}), file)
+
+
+def _file_of(sample: Sample, cache: Path) -> Path:
+    key = hashlib.sha256(f"{VERSION}:{sample.sha256}:{FLOW_FEATURES}".encode()).hexdigest()[:32]
+    return cache / f"{key}.npz"
+
+
+def _seed_of(sample: Sample) -> tuple[int, ...]:
+    return VERSION, int(sample.sha256[:8], 16)
+
+
+def _stored(file: Path) -> Arrays:
+    if not file.is_file():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DetectError(f"{file}: not readable as lessons ({error}); remove it and go on") from error
+
+
+def _missing(arrays: Arrays, kinds: Sequence[str]) -> tuple[str, ...]:
+    """Kinds that were not learnt; a clip of which none can be learnt says so by `none`."""
+    return tuple(kind for kind in kinds if f"{kind}.real" not in arrays and "none" not in arrays)
+
+
+def _learnt(path: Path, kinds: Sequence[str], seed: tuple[int, ...], finder: FaceFinder) -> Arrays:
+    arrays: Arrays = {}
+    for kind in kinds:
         rng = np.random.default_rng((*seed, *kind.encode()))
         try:
             moment = moment_of(path, rng, finder)
@@ -202,7 +254,10 @@ def _kept(
             arrays["none"] = np.zeros(1, np.float32)
             break
         arrays[f"{kind}.real"], arrays[f"{kind}.forged"] = twins(moment, kind, rng)
+    return arrays
+
+
+def _store(arrays: Arrays, file: Path) -> None:
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)  # type: ignore[arg-type]
     write_whole(packed.getvalue(), file)
-    return arrays

@@ -37,6 +37,7 @@ from detect.models.expression import EXPRESSIONS, TRACK_SIDE, expression_feature
 from detect.models.temporal import CROP_MARGIN, CROP_SIDE, FEATURES, MIN_FRAMES, window_features
 from detect.report import make_folder, write_whole
 from detect.sampling import spread_indices
+from detect.telling import Say, silent
 from media.catalog import Catalog, Sample
 from media.clip import FloatArray, MediaError, UInt8Array
 from media.faces import FaceFinder
@@ -49,6 +50,7 @@ from media.landmarks import (
     outer_eye_distance,
     warp,
 )
+from media.places import Here, Place, Room
 from media.tracking import FaceTrack, follow_faces
 from media.video import Frame, probe, read_image, stream_frames
 
@@ -371,7 +373,12 @@ def _judged(faces: list[FaceLook], duration: float) -> Look:
 
 
 def save_look(look: Look, path: Path) -> None:
-    """Write a look as .npz, whole or not at all (crops as they are: reading them must be fast)."""
+    """Write a look as .npz, whole or not at all."""
+    write_whole(packed_look(look), path)
+
+
+def packed_look(look: Look) -> bytes:
+    """A look as the content of an .npz (crops as they are: reading them must be fast)."""
     arrays: dict[str, NDArray[np.generic]] = {
         "version": np.array(CACHE_VERSION),
         "status": np.array(str(look.status)),
@@ -383,7 +390,7 @@ def save_look(look: Look, path: Path) -> None:
         arrays |= {f"{n}.{name}": np.asarray(getattr(face, name)) for name in FaceLook.__dataclass_fields__}
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-    write_whole(packed.getvalue(), path)
+    return packed.getvalue()
 
 
 def load_look(path: Path) -> Look:
@@ -408,7 +415,13 @@ def load_look(path: Path) -> Look:
 
 
 def prepare(
-    catalog: Catalog, root: Path, cache: Path, plan: LookPlan | None = None
+    catalog: Catalog,
+    root: Path,
+    cache: Path,
+    plan: LookPlan | None = None,
+    *,
+    place: Place | None = None,
+    say: Say = silent,
 ) -> Iterator[tuple[Sample, Mapping[str, object]]]:
     """Look at every sample once; crops are kept by content, so equal files and later runs cost nothing.
 
@@ -417,6 +430,8 @@ def prepare(
         root: folder their paths are relative to.
         cache: folder for one .npz per distinct content and `rows.jsonl`, one status row per sample.
         plan: how closely to look.
+        place: where the files are looked at; None is this process.
+        say: told one line at a time how it goes.
 
     Yields:
         Each sample with its row: id, status, reason, faces, looks, windows, file.
@@ -426,6 +441,8 @@ def prepare(
     """
     plan = plan or LookPlan()
     make_folder(cache)
+    if place is not None and place != Here():
+        _look_elsewhere(catalog, root, cache, plan, place, say)
     rows: list[Mapping[str, object]] = []
     with FaceFinder(max_faces=plan.max_faces) as finder:
         for sample in catalog:
@@ -445,6 +462,39 @@ def prepare(
             rows.append(row)
             yield sample, row
     _write_rows(rows, cache / "rows.jsonl")
+
+
+@dataclass(frozen=True)
+class StartLooking:
+    """Makes, in a worker, the function that looks at one file."""
+
+    plan: LookPlan
+
+    def __call__(self, room: Room) -> Callable[[tuple[str, Path]], bytes]:
+        """Load the face networks."""
+        finder = FaceFinder(max_faces=self.plan.max_faces)
+        return lambda task: packed_look(look_at(room.fetch(task[1]), self.plan, finder))
+
+
+def _look_elsewhere(catalog: Catalog, root: Path, cache: Path, plan: LookPlan, place: Place, say: Say) -> None:
+    """Look at what is not in the cache yet, by several workers.
+
+    Raises:
+        DetectError: when a file cannot be looked at for another reason than what is in it.
+    """
+    wanted = {cache_key(sample, plan): root / sample.path for sample in catalog}
+    missing = [(key, path) for key, path in wanted.items() if not (cache / f"{key}.npz").is_file()]
+    for number, outcome in enumerate(place.run(missing, StartLooking(plan)), start=1):
+        key, path = outcome.task
+        if outcome.cause == "worker died":
+            reason = "every process that read it died: damaged or hostile file, or no memory left"
+            save_look(Look(Status.UNREADABLE, reason, (), 0.0), cache / f"{key}.npz")
+        elif outcome.result is None:
+            raise DetectError(f"{path}: cannot be prepared ({outcome.error})")
+        else:
+            write_whole(outcome.result, cache / f"{key}.npz")
+        if number % 50 == 0:
+            say(f"prepared {number} of {len(missing)}")
 
 
 def _write_rows(rows: list[Mapping[str, object]], path: Path) -> None:

@@ -31,6 +31,7 @@ from detect.splitting import Prepared
 from detect.telling import Say, silent
 from detect.train import lessons_from, prepared_samples
 from media.catalog import Catalog
+from media.places import Place
 
 Told = Sequence[tuple[ClipEvidence, float]]
 DRAWS = 500
@@ -45,6 +46,7 @@ def unseen_makers_of(
     cache: Path | None = None,
     with_lessons: bool = True,
     say: Say = silent,
+    place: Place | None = None,
 ) -> dict[str, Any]:
     """Fit and score without each maker in turn; save scores and figures and return the figures.
 
@@ -56,6 +58,7 @@ def unseen_makers_of(
         cache: folder of prepared crops and lessons, inside `out` by default.
         with_lessons: teach forgeries in time; without them, the same protocol tells what they are worth.
         say: told one line at a time how it goes.
+        place: where files are prepared; None is this process.
 
     Raises:
         DetectError: when a label is missing, no maker can be left out, or the folder cannot be written.
@@ -66,10 +69,10 @@ def unseen_makers_of(
     samples: list[Prepared] = []
     lessons: list[Lesson] = []
     for root, catalog in datasets:
-        found = prepared_samples(catalog, root, kept_in, recipe, say)
+        found = prepared_samples(catalog, root, kept_in, recipe, say, place)
         samples += [s for s in found if len(s.face.windows)]
         if with_lessons:
-            lessons += lessons_from(found, root, kept_in / "lessons", recipe, say)
+            lessons += lessons_from(found, root, kept_in / "lessons", recipe, say, place)
     if len({s.synthetic for s in samples}) < 2:
         raise DetectError("leaving makers out needs clips of both labels; give datasets that hold both")
     clips = evidence_of(detector.network, samples, detector.description.size)

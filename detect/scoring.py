@@ -15,20 +15,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isnan
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TextIO
 
 from detect.detector import DetectError, Detector, Score, Status
 from detect.report import printable, write_whole
 from media.clip import MediaError
+from media.places import Here, Place, Room, in_order
 from provenance.errors import ProvenanceError
 from provenance.files import sha256_of, state_of
 
@@ -95,7 +92,7 @@ def score_files(
     factory: DetectorFactory,
     write: Callable[[Line], None],
     *,
-    workers: int = 1,
+    place: Place | None = None,
     known: Mapping[str, Line] | None = None,
     tell: Callable[[str], None] = lambda file: None,
 ) -> Tally:
@@ -105,12 +102,10 @@ def score_files(
         files: what to score.
         factory: makes the detector; called once in each worker.
         write: given each new line, in the order of `files`.
-        workers: processes; 1 scores in this one.
+        place: where the work is done; None scores in this process.
         known: earlier lines by file (see `reusable`); their files are not scored again.
         tell: told each file that has its answer.
     """
-    if workers < 1:
-        raise DetectError(f"workers must be at least 1, got {workers}")
     known = known or {}
     open_files = [file for file in files if str(file) not in known]
     abstained = sum(line["probability"] is None for line in known.values())
@@ -118,7 +113,7 @@ def score_files(
     for file in files:
         if str(file) in known:
             tell(str(file))
-    for line in _answers(open_files, factory, workers):
+    for line in _answers(open_files, factory, place or Here()):
         write(line)
         tell(line["file"])
         abstained += line["probability"] is None and line["status"] != "error"
@@ -265,82 +260,42 @@ def _line(
     }
 
 
-def _answers(files: Sequence[Path], factory: DetectorFactory, workers: int) -> Iterator[dict[str, Any]]:
-    """Lines for files, in order, by this process or by several."""
+def _answers(files: Sequence[Path], factory: DetectorFactory, place: Place) -> Iterator[dict[str, Any]]:
+    """Lines for files, in order, by this process or by others."""
     if not files:
         return
-    if workers == 1:
+    if place == Here():
         detector = factory()
         for file in files:
             yield answer(file, detector)
         return
-    waiting = deque(files)
-    while waiting:
-        pool = _pool(factory, workers)
-        try:
-            # a window, so that a million files are not all queued at once
-            window: deque[tuple[Path, Future[dict[str, Any]]]] = deque()
-            upcoming = iter(list(waiting))
-            for file in upcoming:
-                window.append((file, pool.submit(_answer_in_worker, file)))
-                if len(window) >= 4 * workers:
-                    yield _next(window)
-                    waiting.popleft()
-            while window:
-                yield _next(window)
-                waiting.popleft()
-        except BrokenProcessPool:
-            # one of the files in work killed its process: find out which by scoring the first alone
-            yield _alone(waiting.popleft(), factory)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    nobody = {"name": "", "version": "", "sha256": ""}
+    for outcome in in_order(place.run(enumerate(files), StartScoring(factory))):
+        died = "the process that read it died: damaged or hostile file, or no memory left"
+        reason = died if outcome.cause == "worker died" else outcome.error or ""
+        yield outcome.result or _line(outcome.task[1], None, nobody, None, "error", reason)
 
 
-def _next(window: deque[tuple[Path, Future[dict[str, Any]]]]) -> dict[str, Any]:
-    line = window[0][1].result()
-    window.popleft()
-    return line
+@dataclass(frozen=True)
+class StartScoring:
+    """Makes, in a worker, the function that answers one file."""
 
+    factory: DetectorFactory
 
-def _alone(file: Path, factory: DetectorFactory) -> dict[str, Any]:
-    """Score one file in a process of its own, so that only its own crash counts against it."""
-    pool = _pool(factory, 1)
-    try:
-        return pool.submit(_answer_in_worker, file).result()
-    except BrokenProcessPool:
-        nobody = {"name": "", "version": "", "sha256": ""}
-        return _line(
-            file,
-            None,
-            nobody,
-            None,
-            "error",
-            "the process that read it died: damaged or hostile file, or no memory left",
-        )
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    def __call__(self, room: Room) -> Callable[[tuple[int, Path]], dict[str, Any]]:
+        """Load the detector, with one thread: the workers share the cores."""
+        detector = self.factory()
+        if "torch" in sys.modules:
+            import torch
 
+            torch.set_num_threads(1)
 
-def _pool(factory: DetectorFactory, workers: int) -> ProcessPoolExecutor:
-    # spawn, never fork: torch and the face library hold threads that a fork would leave locked
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(factory,))
+        def work(task: tuple[int, Path]) -> dict[str, Any]:
+            file = task[1]
+            try:
+                here = room.fetch(file)
+            except OSError:
+                here = file  # what is wrong with it is the answer
+            return answer(here, detector) | {"file": str(file)}
 
-
-class _Worker:
-    """What one worker process keeps between files."""
-
-    detector: Detector | None = None
-
-
-def _start_worker(factory: DetectorFactory) -> None:
-    _Worker.detector = factory()
-    if "torch" in sys.modules:
-        # the workers share the cores: one thread each
-        import torch
-
-        torch.set_num_threads(1)
-
-
-def _answer_in_worker(file: Path) -> dict[str, Any]:
-    assert _Worker.detector is not None
-    return answer(file, _Worker.detector)
+        return work

@@ -52,6 +52,7 @@ from detect.splitting import Prepared, Split, split_for_training, split_of_netwo
 from detect.telling import Say, silent
 from media.catalog import Catalog
 from media.clip import FloatArray, UInt8Array
+from media.places import Place
 
 LABEL_ORDER = (0.0, 1.0)
 
@@ -241,12 +242,13 @@ class Trainer:
 
 
 def prepared_samples(
-    catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = silent
+    catalog: Catalog, root: Path, cache: Path, recipe: TrainRecipe, say: Say = silent, place: Place | None = None
 ) -> tuple[Prepared, ...]:
     """The samples of a catalog in which one clear main face was found, with its crops."""
     kept: list[Prepared] = []
     lost: dict[str, int] = defaultdict(int)
-    for number, (sample, row) in enumerate(prepare(catalog, root, cache, recipe.plan), start=1):
+    looked = prepare(catalog, root, cache, recipe.plan, place=place, say=say)
+    for number, (sample, row) in enumerate(looked, start=1):
         if number % 50 == 0:
             say(f"prepared {number} of {len(catalog)}")
         if row["status"] != Status.OK:
@@ -260,13 +262,18 @@ def prepared_samples(
 
 
 def lessons_from(
-    samples: Sequence[Prepared], root: Path, cache: Path, recipe: TrainRecipe, say: Say = silent
+    samples: Sequence[Prepared],
+    root: Path,
+    cache: Path,
+    recipe: TrainRecipe,
+    say: Say = silent,
+    place: Place | None = None,
 ) -> list[Lesson]:
     """Forgeries in time of the real clips among some samples, each beside its real twin."""
     kinds = recipe.lessons if recipe.temporal else ()
     real = [(s.sample, root / s.sample.path, s.person) for s in samples if not s.synthetic and len(s.face.windows)]
     out: list[Lesson] = []
-    for number, found in enumerate(lessons_of(real, kinds, cache), start=1):
+    for number, found in enumerate(lessons_of(real, kinds, cache, place=place), start=1):
         out += found
         if number % 20 == 0:
             say(f"forged {number} of {len(real)} real clips in time")
@@ -285,6 +292,7 @@ def train(
     network: Path | None = None,
     version: str | None = None,
     say: Say = silent,
+    place: Place | None = None,
 ) -> Path:
     """Train a detector and write `detector.safetensors` with its description, log and resolved recipe.
 
@@ -299,6 +307,7 @@ def train(
         network: weights whose network is kept as it is; only what weighs its answers is fitted.
         version: recorded with the weights; "1", or that of the kept ones, unless given.
         say: told one line at a time how it goes.
+        place: where files are prepared; None is this process.
 
     Returns:
         Path of the weights.
@@ -313,9 +322,9 @@ def train(
     kept_in = cache or out / "prepared"
     for root, catalog in datasets:
         teaching = Catalog([s for s in catalog if s.split in (None, "train")], name=catalog.name)
-        found = prepared_samples(teaching, root, kept_in, recipe, say)
+        found = prepared_samples(teaching, root, kept_in, recipe, say, place)
         samples += found
-        lessons += lessons_from(found, root, kept_in / "lessons", recipe, say)
+        lessons += lessons_from(found, root, kept_in / "lessons", recipe, say, place)
     if network is not None:
         kept = FrameDetector.load(network)
         known, split = kept.description, split_of_network(samples, kept.description)

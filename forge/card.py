@@ -1,36 +1,37 @@
 """The dataset card: what is in a dataset, out of what, and what it must not be used for; with pictures.
 
-write_card(folder, recipe, catalog, materials, notes)      # README.md and contact_sheet.png
+    write_card(folder, recipe, catalog, materials, notes)      # README.md and contact_sheet*.png
+
+The catalog is gone through once and never held: `card_tally.py` counts, `card_sheets.py` draws.
 """
 
 from __future__ import annotations
 
-import secrets
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-
+from forge.card_sheets import sheet_name, write_sheets
+from forge.card_tally import Spread, Tally
 from forge.filming import write_whole
-from forge.framing import Square, cut
 from forge.material import Material, Role
-from forge.motion.controls import BASELINE
+from forge.portrait import ForgeError
 from forge.recipes import DatasetRecipe
 from forge.sealing import TOOL
 from forge.shelf import CARD, SHEET
-from media.catalog import Catalog, Label, Sample
-from provenance.claims import Claim, SourceType
-from provenance.record import Record
+from media.catalog import Label, Sample
 
-UInt8Array = NDArray[np.uint8]
-
-SHEET_COLUMNS, SHEET_ROWS, TILE = 6, 4, 160
-CAPTION = 16
-"""Pixels under each picture."""
+AUDIT = "audit.json"
+"""What `python -m benchmarks.shortcuts FOLDER -o FOLDER/audit.json` writes; read when it is there."""
+AUDIT_COLUMNS = ("probe", "AUC, makers and people left out", "at 0.60")
+"""Of its many columns; without these, the first four."""
+FIRST = ("maker", "partial", "group", "emotion", "language", "kind of picture", "motion", "codec", "platform", "sound")
+"""Factors whose tables come first."""
+TOLD = ("seconds", "codec", "crop over face box", "crop in source pixels", "detail in pixels", "sound")
+"""Factors of the encoding and the crop, first in the overview."""
+MOST_LICENSES = 40
 
 TEMPLATE = """\
 # {title}
@@ -46,17 +47,21 @@ and AAC. Made by `{tool}`.
 
 A person, and everything cut from one source, is in one split only.
 
+## Makers
+
+{makers}
+
 ## Factors
 
 {factors}
 
-Real and synthetic clips left by the same door: the same crop rule, size, frame rate, encoder and sound rate, and pairs
-of one real and one synthetic clip share length, crop factor, detail (both are reduced to the coarser of the two),
-quality step and the presence of sound. What their sources went through before differs, and may survive in part.
+Real and synthetic clips left by the same door: the same crop rule, size, frame rate, encoder and sound rate, and twins
+of a real and a synthetic clip share length, crop factor, detail (both are reduced to the coarser of the two), quality
+step and the presence of sound. What their sources went through before differs, and may survive in part.
+{tables}
+## Shortcuts
 
-## Makers
-
-{makers}
+{audit}
 
 ## What it was made of
 
@@ -64,10 +69,15 @@ quality step and the presence of sound. What their sources went through before d
 
 {declared}
 
+{licenses}
+
+{consents}
+
 ## Truth
 
-`truth/ID.parquet` tells pose, 52 expression coefficients and gaze of every frame of a synthetic clip as they were
-drawn, and the place of its face mask in `masks/`. For real clips these columns are null.
+`truth/ID.parquet` tells pose, 52 expression coefficients and gaze of every frame of an animated clip as they were
+drawn, and the place of its mask of synthesised pixels in `masks/`. For real clips these columns are null. `segments` in
+`catalog.jsonl` are the forged seconds of a clip that is forged in part; without them it is forged throughout.
 
 ## Proof
 
@@ -76,145 +86,216 @@ Every clip carries a C2PA credential that says what it is, out of what it was ma
 
 ## Intended use
 
-Training and testing detectors of synthetic media. Not for imitating anybody: a portrait of a real person is in here
-only with that person's consent to this use, which does not pass on to other uses.
+Training and testing detectors of synthetic media, and studying what they hold on to.
+
+## Out of scope
+
+- Imitating anybody: a portrait or a recording of a real person is in here only with that person's consent to this use,
+  or under the licence stated, and neither passes on to other uses.
+- Finding out who somebody is, or learning faces or voices of the people shown.
+- Saying of a single file that it is genuine: a detector that does well here has seen these makers and no others.
+- Claims about groups of people that this dataset does not name or does not balance (see the factors above).
 
 ## Known limits
 
-{notes}- Whole-face animation by the methods above only: a detector that does well here may fail on other generators.
-- Synthetic clips begin from one still picture: their backgrounds do not move.
-"""
+{notes}{limits}"""
 
 
 def write_card(
-    folder: Path, recipe: DatasetRecipe, catalog: Catalog, materials: Sequence[Material], notes: Iterable[str]
+    folder: Path, recipe: DatasetRecipe, catalog: Iterable[Sample], materials: Sequence[Material], notes: Iterable[str]
 ) -> None:
-    """Write README.md and the signed contact sheet beside a catalog.
+    """Write README.md and the signed contact sheets beside a catalog.
 
     Args:
         folder: of the dataset.
         recipe: it was made by.
-        catalog: all clips.
+        catalog: all clips; gone through once.
         materials: all inputs, the ones that were left out too.
         notes: what a user should know about the design.
 
     Raises:
+        ForgeError: when an audit lies in the folder and cannot be read.
         MediaError: when a clip cannot be read back.
-        ProvenanceError: when the contact sheet cannot be signed.
+        ProvenanceError: when a contact sheet cannot be signed.
     """
-    _write_sheet(folder, catalog)
-    write_whole(folder / CARD, card_text(recipe, catalog, materials, notes))
+    tally = Tally.of(catalog)
+    audit = audit_text(folder / AUDIT, tally.clips)
+    sheets = write_sheets(folder, tally)
+    name = str(getattr(catalog, "name", "")) or folder.resolve().name
+    write_whole(folder / CARD, card_text(recipe, tally, materials, notes, name=name, sheets=sheets, audit=audit))
 
 
-def card_text(recipe: DatasetRecipe, catalog: Catalog, materials: Sequence[Material], notes: Iterable[str]) -> str:
+def card_text(
+    recipe: DatasetRecipe,
+    tally: Tally,
+    materials: Sequence[Material],
+    notes: Iterable[str],
+    *,
+    name: str = "",
+    sheets: Sequence[str] = (SHEET,),
+    audit: str | None = None,
+) -> str:
     """The card as Markdown; the same dataset gives the same text."""
-    samples = list(catalog)
-    seconds = sum(sample.seconds or 0.0 for sample in samples)
     return TEMPLATE.format(
-        title=f"{catalog.name or recipe.name}: {len(samples)} labelled talking-head clips",
+        title=f"{name or recipe.name}: {tally.clips} labelled talking-head clips",
         sheet=SHEET,
         purpose=recipe.purpose,
-        seconds=seconds,
+        seconds=tally.seconds,
         size=recipe.size,
         fps=recipe.fps,
         tool=TOOL,
         recipe=recipe.name,
-        splits=_table(("split", "real", "synthetic", "people"), _split_rows(samples)),
-        factors=_table(("factor", "real", "synthetic"), _factor_rows(samples)),
-        makers=_table(("maker", "clips"), Counter((s.maker or "") for s in samples).most_common()),
+        splits=_table(("split", "real", "synthetic", "people"), _split_rows(tally)),
+        makers=_maker_table(tally) + _picture("maker", sheets),
+        factors=_table(("factor", "real", "synthetic"), _factor_rows(tally)),
+        tables="".join(_factor_section(tally, factor, sheets) for factor in _in_order(tally)),
+        audit=audit
+        or f"Not audited: `python -m benchmarks.shortcuts FOLDER -o FOLDER/{AUDIT}`, then make the card again.",
         inputs=_table(("input", "license", "files"), _license_rows(materials)),
         declared=_declared(materials),
+        licenses=_table(("license of clips", "real", "synthetic"), _label_rows(tally.licenses, MOST_LICENSES)),
+        consents=_table(("consent of who is shown", "real", "synthetic"), _label_rows(tally.consents, MOST_LICENSES)),
         notes="".join(f"- {note}.\n" for note in notes),
+        limits=_limits(tally),
     )
 
 
-def contact_sheet(pictures: Sequence[UInt8Array], captions: Sequence[str]) -> UInt8Array:
-    """Pictures (H, W, 3) side by side, each cut square and captioned: (H, W, 3)."""
-    rows = max(1, -(-len(pictures) // SHEET_COLUMNS))
-    sheet = Image.new("RGB", (SHEET_COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = index % SHEET_COLUMNS * TILE, index // SHEET_COLUMNS * (TILE + CAPTION)
-        side = min(picture.shape[:2])
-        sheet.paste(Image.fromarray(cut(picture, Square(0, 0, side), TILE)), (x, y))
-        draw.text((x + 3, y + TILE + 1), caption[:28], fill="black", font=font)
-    return np.asarray(sheet)
+def audit_text(path: Path, clips: int) -> str | None:
+    """What a shortcut audit found, from its JSON; None where there is none.
 
+    Args:
+        path: the JSON.
+        clips: how many the dataset has now.
 
-def _write_sheet(folder: Path, catalog: Catalog) -> None:
-    from media.video import stream_frames
-    from provenance.signing import sign_file
-
-    chosen = list(catalog)[: SHEET_COLUMNS * SHEET_ROWS]
-    pictures: list[UInt8Array] = []
-    for sample in chosen:
-        middle = int((sample.seconds or 0.0) / 2 * float(sample.frame_rate or 25))
-        *_, frame = islice(stream_frames(folder / sample.path, max_side=TILE), middle + 1)
-        pictures.append(frame.image)
-    captions = [f"{sample.label.value} {sample.split} {sample.id[:6]}" for sample in chosen]
-    unsigned = folder / f".{SHEET}.{secrets.token_hex(4)}.png"
-    made = any(sample.label is Label.SYNTHETIC for sample in chosen)
-    claim = Claim(
-        source_type=SourceType.COMPOSITE_SYNTHETIC if made else SourceType.COMPOSITE_CAPTURE,
-        title=SHEET,
-        description="frames of clips of a labelled dataset side by side",
-        record=Record(tool=TOOL, label="synthetic" if made else "real"),
-    )
+    Raises:
+        ForgeError: when it is no such JSON.
+    """
+    if not path.is_file():
+        return None
     try:
-        Image.fromarray(contact_sheet(pictures, captions)).save(unsigned)
-        sign_file(unsigned, folder / SHEET, claim)
-    finally:
-        unsigned.unlink(missing_ok=True)
+        told = json.loads(path.read_text(encoding="utf-8"))
+        notes = [str(note) for note in told["notes"]]
+        tables = [(str(table["title"]), [dict(row) for row in table["rows"]]) for table in told["tables"]]
+        made = f"`{cell(told['command'])}`, {cell(told['date'])}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ForgeError(
+            f"{path}: is no shortcut audit ({type(error).__name__}); make it again or remove it"
+        ) from error
+    audited = max(
+        (int(row["clips"]) for _, rows in tables for row in rows if _is_count(row.get("clips"))), default=clips
+    )
+    stale = "" if audited == clips else f" The dataset had {audited} clips then and has {clips} now: audit it again."
+    parts = [f"Can the label be told without the forgery? {made}.{stale}", "\n".join(f"- {cell(n)}" for n in notes)]
+    parts += [f"**{cell(title)}**\n\n{_audit_table(rows)}" for title, rows in tables if rows]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _audit_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = [name for name in AUDIT_COLUMNS if name in rows[0]]
+    columns = known if len(known) > 1 else list(dict.fromkeys(name for row in rows for name in row))[:4]
+    return _table(columns, ([row.get(name, "") for name in columns] for row in rows))
+
+
+# ------------------------------------------------------------------------------------------ tables
+
+
+def cell(value: object) -> str:
+    """A value as it may stand in a table of Markdown: one line, no bars, no tags."""
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines])
 
 
-def _split_rows(samples: Sequence[Sample]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for split in sorted({sample.split or "" for sample in samples}):
-        mine = [sample for sample in samples if sample.split == split]
-        by_label = Counter(sample.label for sample in mine)
-        people = len({sample.person for sample in mine})
-        rows.append((split, by_label[Label.REAL], by_label[Label.SYNTHETIC], people))
+def _split_rows(tally: Tally) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = [
+        (split, tally.splits[split, Label.REAL], tally.splits[split, Label.SYNTHETIC], tally.people_in(split))
+        for split in tally.all_splits
+    ]
+    if len(rows) > 1:
+        people = set().union(*tally.people.values())
+        rows.append(("all", tally.total(Label.REAL), tally.total(Label.SYNTHETIC), len(people)))
     return rows
 
 
-def _factor_rows(samples: Sequence[Sample]) -> list[tuple[object, ...]]:
+def _maker_table(tally: Tally) -> str:
+    return (
+        _level_table(tally, "maker", "maker") if not tally.named["maker"].is_many else "Many makers; see the catalog."
+    )
+
+
+def _level_table(tally: Tally, factor: str, head: str) -> str:
+    """A row a level; a column for every split and label that there is."""
+    levels = tally.named[factor]
+    columns = [(split, label) for split in tally.all_splits for label in Label if tally.splits[split, label]]
+    rows: list[list[object]] = []
+    for name in sorted(levels.names, key=lambda name: (-levels.of(name, Label.REAL), name)):
+        real, synthetic = levels.of(name, Label.REAL), levels.of(name, Label.SYNTHETIC)
+        share = f"{100 * synthetic / (real + synthetic):.0f}%"
+        rows.append([name, *(levels.counts[name, split, label] or "-" for split, label in columns), share])
+    names = (head, *(f"{split} {label.value}".strip() for split, label in columns), "synthetic")
+    return _table(names, rows)
+
+
+def _in_order(tally: Tally) -> list[str]:
+    """Named factors with more than one level, but the maker, which has its own section."""
+    several = [name for name, levels in tally.named.items() if len(levels.names) > 1 and name != "maker"]
+    return [name for name in FIRST if name in several] + sorted(set(several) - set(FIRST))
+
+
+def _factor_section(tally: Tally, factor: str, sheets: Sequence[str]) -> str:
+    return f"\n### By {cell(factor)}\n\n{_level_table(tally, factor, cell(factor))}{_picture(factor, sheets)}\n"
+
+
+def _picture(factor: str, sheets: Sequence[str]) -> str:
+    name = sheet_name(factor)
+    return f"\n\n![some clips of each level of {cell(factor)}]({name})" if name in sheets else ""
+
+
+def _factor_rows(tally: Tally) -> list[tuple[object, ...]]:
     """Every factor with how it is spread in either label."""
-
-    def spread(values: list[float]) -> str:
-        if not values:
-            return "-"
-        return f"{min(values):.3g} to {max(values):.3g}, mean {sum(values) / len(values):.3g}"
-
-    def named(values: list[str]) -> str:
-        return ", ".join(f"{name} {count}" for name, count in sorted(Counter(values).items())) or "-"
-
-    by_label = {label: [sample for sample in samples if sample.label is label] for label in Label}
+    every = dict.fromkeys((*TOLD, *FIRST, *sorted({*tally.named, *tally.spreads})))
     rows: list[tuple[object, ...]] = []
-    for name, cell in (
-        ("seconds", lambda s: spread([x.seconds or 0.0 for x in s])),
-        ("codec", lambda s: named([x.codec or "" for x in s])),
-        ("crop over face box", lambda s: spread([float(x.extra["crop_factor"]) for x in s])),
-        ("crop in source pixels", lambda s: spread([float(x.extra["crop_px"]) for x in s])),
-        ("detail in pixels", lambda s: spread([float(x.extra["detail_px"]) for x in s])),
-        ("with sound", lambda s: f"{sum(bool(x.has_sound) for x in s)} of {len(s)}"),
-        ("kind of picture", lambda s: named([str(x.extra["kind"]) for x in s])),
-        ("language", lambda s: named([str(x.extra["language"]) for x in s])),
-    ):
-        rows.append((name, cell(by_label[Label.REAL]), cell(by_label[Label.SYNTHETIC])))
-    moved = [str(x.extra.get("motion", BASELINE)) for x in by_label[Label.SYNTHETIC]]
-    rows.append(("motion", "-", named(moved)))
-    controls = [x.extra["controls"] for x in by_label[Label.SYNTHETIC] if isinstance(x.extra["controls"], dict)]
-    for name in ("emotion", "gaze_yaw_degrees", "gaze_pitch_degrees", "distance", "head_motion", "blink_rate"):
-        values = [c[name] for c in controls]
-        if name == "emotion":
-            rows.append((name, "-", named([str(v) for v in values])))
+    for name in every:
+        if name == "maker" or (name not in tally.named and name not in tally.spreads):
+            continue
+        if name in tally.spreads:
+            by_label = tally.spreads[name]
+            rows.append((name, *(str(by_label.get(label, Spread())) for label in (Label.REAL, Label.SYNTHETIC))))
         else:
-            rows.append((name.replace("_", " "), "-", spread([float(str(v)) for v in values])))
+            rows.append((name, *(_named(tally, name, label) for label in (Label.REAL, Label.SYNTHETIC))))
+    return rows
+
+
+def _named(tally: Tally, factor: str, label: Label) -> str:
+    levels = tally.named[factor]
+    if levels.is_many:
+        return "many"
+    counts = {name: levels.of(name, label) for name in sorted(levels.names)}
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "-"
+
+
+def _label_rows(counts: Mapping[tuple[str, Label], int], most: int) -> list[tuple[object, ...]]:
+    """A row for every name, the most frequent first; the rest as one."""
+    totals: Counter[str] = Counter()
+    for (name, _), count in counts.items():
+        totals[name] += count
+    shown = sorted(totals, key=lambda name: (-totals[name], name))[:most]
+    rows: list[tuple[object, ...]] = [
+        (name, counts.get((name, Label.REAL), 0), counts.get((name, Label.SYNTHETIC), 0)) for name in shown
+    ]
+    rest = {
+        label: sum(n for (name, mine), n in counts.items() if mine is label and name not in shown) for label in Label
+    }
+    if len(totals) > most:
+        rows.append((f"{len(totals) - most} others", rest[Label.REAL], rest[Label.SYNTHETIC]))
     return rows
 
 
@@ -232,4 +313,16 @@ def _declared(materials: Sequence[Material]) -> str:
         "consent": "of people who agreed, as each clip's credential tells",
         "credential": "synthetic by their own credentials",
     }
-    return "Portraits: " + "; ".join(f"{count} {words[kind]}" for kind, count in sorted(kinds.items())) + "."
+    if not kinds:
+        return "Portraits: none."
+    return "Portraits: " + "; ".join(f"{count} {words.get(kind, kind)}" for kind, count in sorted(kinds.items())) + "."
+
+
+def _limits(tally: Tally) -> str:
+    """What this design cannot answer."""
+    lines = ["The makers are those above: a detector that does well here may fail on other generators."]
+    if "motion" in tally.named:
+        lines.append("Animated clips begin from one still picture: their backgrounds do not move.")
+    if not tally.total(Label.REAL):
+        lines.append("There are no real clips: false alarms cannot be measured here.")
+    return "".join(f"- {line}\n" for line in lines)

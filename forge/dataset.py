@@ -1,17 +1,20 @@
 """A recipe becomes a folder of signed, labelled clips; the factory on one page. START HERE for datasets.
 
-    report = make_dataset(tiny(), Path("out"), portraits=Path("faces"), speech=Path("speech"),
-                          everyone=Declaration.nonexistent(), limit=12, workers=2)
+    report = make_dataset(Request(tiny(), Path("out"), portraits=Path("faces"), speech=Path("speech"),
+                                  everyone=Declaration.nonexistent(), limit=12, place=Here(2)))
 
 Rules:
 
 1. Inputs are looked at once; a bad file is written down in `failures.jsonl` and left out, it does not end the run.
-2. What is made is planned before (`forge.plan`); ids are digests of inputs, so the same command makes the same clips.
+2. What is made is planned before (`forge.plan`); ids are digests of inputs, so the same command makes the same clips,
+   in this process, in several, or on a cluster (`media.places`).
 3. A clip is done when its record stands in `records/`; whatever else a killed run left behind is swept away at the next
    start, and the same command goes on where it stopped.
 4. The same folder is only continued with the same recipe, seed, method, material and version; `limit` may grow.
 5. One run at a time works on a folder, and no process of a dead run writes into it any more.
-6. `catalog.jsonl` is built from the records, and everything is signed at the end (`dataset.intoto.dsse.json`).
+6. A clip that does not pass the quality gate is drawn anew, `MOST_ATTEMPTS` times in all; `rejected.jsonl` tells.
+7. `catalog.jsonl` is built from the records, and everything is signed at the end (`dataset.intoto.dsse.json`).
+8. Nothing is kept in memory for every clip: a million clips need the memory of a thousand.
 """
 
 from __future__ import annotations
@@ -19,46 +22,37 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from forge.card import write_card
-from forge.filming import StartFilming, StartInspecting
-from forge.material import Entry, Material, Role, list_pictures, list_real, list_speech
-from forge.methods import Method, method_named
+from forge.inspecting import Inspection, placeless
+from forge.makers import Makers
+from forge.material import Entry, Material, list_pictures, list_real, list_speech
 from forge.motion.controls import BASELINE
 from forge.motion.sources import MotionSource
-from forge.plan import Plan, PlannedClip
-from forge.portrait import Declaration, ForgeError
-from forge.recipes import DatasetRecipe
+from forge.plan import Plan
+from forge.portrait import ForgeError
+from forge.progress import Progress
+from forge.recipes import DESIGN_FIELDS, DatasetRecipe
+from forge.run import Request, Run, Watch
 from forge.sealing import TOOL
-from forge.shelf import FAILURES, INPUTS, NOTES, alone, begin_or_continue, kept, save_catalog, write_lines
-from forge.workers import run_tasks
-from media.catalog import Catalog, Sample
+from forge.shelf import (
+    FAILURES,
+    INPUTS,
+    alone,
+    begin_or_continue,
+    save_catalog,
+    write_lines,
+)
+from media.catalog_file import CatalogFile
 from media.clip import MediaError
 
-CATALOG_EVERY_SECONDS = 15.0
-"""How often the catalog is written while clips are being made."""
-INPUTS_PER_PROCESS = 32
-"""Fewer are looked at faster than another process is started."""
-NEW_FACTORS = ("motions", "frozen_poses")
-NO_SPACE = "No space left on device"
+__all__ = ["DatasetReport", "Progress", "Request", "looked_at", "make_dataset"]
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is; for a progress bar."""
-
-    stage: str
-    """`looking` at inputs or `filming`."""
-    done: int
-    planned: int
-    failed: int = 0
-    kept: int = 0
-    """Of those done, clips that an earlier run had made."""
+NEW_FACTORS = ("motions", "frozen_poses", *DESIGN_FIELDS, "protocol")
 
 
 @dataclass(frozen=True)
@@ -74,6 +68,8 @@ class DatasetReport:
     planned: int
     failures: Mapping[str, int]
     """Planned clips that could not be made, by cause."""
+    rejected: Mapping[str, int]
+    """Clips that were made and did not pass the quality gate, by cause; they were replaced."""
     skipped_inputs: Mapping[str, str]
     """Input files that were left out, and why."""
     seconds: float
@@ -99,6 +95,7 @@ class DatasetReport:
             "kept": self.kept,
             "planned": self.planned,
             "failures": dict(self.failures),
+            "rejected": dict(self.rejected),
             "skipped_inputs": dict(self.skipped_inputs),
             **{name: dict(table) for name, table in self.counts.items()},
             "standing": self.standing,
@@ -108,170 +105,100 @@ class DatasetReport:
         }
 
 
-Watch = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a dataset is to be made of."""
-
-    recipe: DatasetRecipe
-    folder: Path
-    portraits: Path
-    speech: Path
-    real: Path | None = None
-    everyone: Declaration | None = None
-    """For every portrait that has no declaration of its own."""
-    limit: int | None = None
-    """Numbers that are planned; None takes the recipe's."""
-    workers: int = 1
-    seed: int = 0
-    method: Method | str = "mesh"
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that make no dataset."""
-        if self.limit is not None and self.limit < 1:
-            raise ForgeError(f"limit must be at least 1, got {self.limit}")
-        if self.workers < 1:
-            raise ForgeError(f"workers must be at least 1, got {self.workers}")
-        if not 0 <= self.seed < 2**63:
-            raise ForgeError(f"seed must be from 0 to 2^63 - 1, got {self.seed}")
-
-    @property
-    def clips(self) -> int:
-        """How many numbers are planned."""
-        return self.recipe.clips if self.limit is None else self.limit
-
-    @property
-    def maker(self) -> Method:
-        """The method, by name or as given."""
-        return method_named(self.method) if isinstance(self.method, str) else self.method
-
-
 def make_dataset(
     request: Request, watch: Watch = lambda progress: None, notify: Callable[[str], None] | None = None
 ) -> DatasetReport:
     """Make, or go on making, a dataset.
 
     Args:
-        request: recipe, folders and numbers.
+        request: recipe, folders, numbers, and where the work is done.
         watch: told how far it is.
         notify: gets lines for people, such as that a development identity was made to sign with.
 
     Raises:
-        ForgeError: in one line: nothing usable, an undeclared portrait, a folder that belongs to something else, or a
-            full disk. What was made so far stays and is continued by the same command.
+        ForgeError: in one line: nothing usable, an undeclared portrait, a folder that belongs to something else, no
+            worker left, or a full disk. What was made so far stays and is continued by the same command.
     """
-    from provenance.identity import development_identity
-
     started = time.monotonic()
     folder = request.folder
     for motion in request.recipe.motions:
         motion.check()
-    entries = [*list_pictures(request.portraits, request.everyone), *list_speech(request.speech)]
-    entries += list_real(request.real) if request.real else []
+    entries, makers = _entries(request), request.makers
     with alone(folder):
-        materials = _looked_at(request, entries, watch)
-        plan = Plan.of(request.recipe, materials, seed=request.seed, method=request.maker.name)
+        inspection = Inspection(folder, request.recipe, request.maker, request.place)
+        materials = inspection.of(entries, lambda known, of: watch(Progress("looking", known, of)))
+        plan = Plan.of(request.recipe, materials, seed=request.seed, method=makers.main.name, facts=makers.facts())
         begin_or_continue(folder, _settings(request, materials))
         write_lines(folder / INPUTS, (_told(material) for material in materials))
-        development_identity(notify=notify)  # before there are several processes that would all make one
-        done = kept(folder, plan.clips(request.clips))
-        before = len(done)
-        failures = _film(request, plan, done, watch)
-        catalog = save_catalog(folder, done)
-        write_lines(folder / FAILURES, _left_out(materials, failures))
-        if not done:
-            raise ForgeError(f"{folder}: no clip could be made: {failures[min(failures)].reason}")
+        run = Run.of(request, plan, watch, notify)
+        before = len(run.done)
+        run.film()
+        catalog = save_catalog(folder, run.wanted())
+        write_lines(folder / FAILURES, [*_left_out(materials), *run.failures.lines()])
+        if catalog is None:
+            raise ForgeError(f"{folder}: no clip could be made: {run.failures.first_reason}")
         warnings = _warnings(plan, request, materials)
-        standing = _sign(request, catalog, materials, warnings, changed=len(done) > before)
+        run.tell("signing")
+        standing = _sign(request, catalog, materials, warnings, changed=len(run.done) > before)
+    labels, splits = catalog.counts("label"), catalog.counts("split")
     return DatasetReport(
         folder=folder,
         recipe=request.recipe.name,
-        clips=len(done),
-        made=len(done) - before,
+        clips=len(run.done),
+        made=len(run.done) - before,
         kept=before,
-        planned=len(done) + len(failures),
-        failures=Counter(failure.cause for failure in failures.values()),
+        planned=len(run.done) + len(run.failures),
+        failures=run.failures.causes,
+        rejected=run.rejects.causes,
         skipped_inputs={m.name: m.problem for m in materials if m.problem},
         seconds=time.monotonic() - started,
         counts={
-            "labels": dict(Counter(sample.label.value for sample in catalog)),
-            "splits": dict(Counter(sample.split or "" for sample in catalog)),
+            "labels": {str(label): count for (label,), count in labels.items()},
+            "splits": {str(split or ""): count for (split,), count in splits.items()},
         },
         standing=standing,
         warnings=warnings,
     )
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A planned clip that could not be made."""
-
-    clip: PlannedClip
-    cause: str
-    reason: str
-
-
-def _looked_at(request: Request, entries: list[Entry], watch: Watch) -> list[Material]:
-    """Every input as a `Material`, in the order of the lists; from the notes of an earlier run where they fit.
+def looked_at(request: Request, watch: Watch = lambda progress: None) -> list[Material]:
+    """The materials of a request, without making anything of them; notes are left in its folder, which must exist.
 
     Raises:
-        ForgeError: when a picture is not declared: no broken file to be left out, but a question to be answered.
+        ForgeError: for folders without anything to use, or an undeclared portrait.
     """
-    stamps = {entry.known.path: _stamp(entry, request) for entry in entries}
-    notes = _notes(request.folder / NOTES)
-    known = {path: replace(notes[stamp], path=path) for path, stamp in stamps.items() if stamp in notes}
-    todo = [entry for entry in entries if entry.known.path not in known]
-    watch(Progress("looking", len(known), len(entries)))
-    workers = min(request.workers, 1 + len(todo) // INPUTS_PER_PROCESS)
-    for outcome in run_tasks(todo, StartInspecting(request.recipe, request.maker), workers=workers) if todo else ():
-        entry = outcome.task
-        known[entry.known.path] = outcome.result or replace(entry.known, problem=outcome.error, cause=outcome.cause)
-        watch(Progress("looking", len(known), len(entries)))
-    materials = [known[entry.known.path] for entry in entries]
-    undeclared = [m for m in materials if m.cause == "undeclared"]
-    if undeclared:
-        more = f" (and {len(undeclared) - 1} more)" if len(undeclared) > 1 else ""
-        raise ForgeError(f"{undeclared[0].problem}{more}")
-    lines = [{"stamp": stamps[m.path], **replace(_placeless(m), path=m.name).to_json()} for m in materials]
-    write_lines(request.folder / NOTES, lines)
-    return _without_doubles(materials)
+    inspection = Inspection(request.folder, request.recipe, request.maker, request.place)
+    return inspection.of(_entries(request), lambda known, of: watch(Progress("looking", known, of)))
 
 
-def _stamp(entry: Entry, request: Request) -> str:
-    """Changes when the file, what its table says, or what is looked for in it changes."""
-    try:
-        facts = Path(entry.known.path).stat()
-        state: Any = (facts.st_size, facts.st_mtime_ns)
-    except OSError:
-        state = None
-    recipe = request.recipe
-    sought = (recipe.size, str(recipe.fps), recipe.seconds, recipe.crop_factors, recipe.smallest_crop)
-    words = (state, sought, recipe.windows_per_source, request.maker.name, repr(entry))
-    return hashlib.sha256(repr(words).encode()).hexdigest()
+def _entries(request: Request) -> list[Entry]:
+    """The files of a request."""
+    entries = [*list_pictures(request.portraits, request.everyone), *list_speech(request.speech)]
+    return entries + _recordings(request, request.makers)
 
 
-def _notes(path: Path) -> dict[str, Material]:
-    """Stamp -> material, as an earlier run wrote them down; empty when it wrote nothing of use."""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {line.pop("stamp"): Material.from_json(line) for line in lines}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # notes save time and nothing else
+def _recordings(request: Request, makers: Makers) -> list[Entry]:
+    """The real videos; where some will be forged, with the consent of who is seen in them.
 
-
-def _without_doubles(materials: list[Material]) -> list[Material]:
-    """Files of the same content and role count once."""
-    first: dict[tuple[Role, str], Material] = {}
-    out = []
-    for material in materials:
-        other = material if material.problem else first.setdefault((material.role, material.sha256), material)
-        if other is not material:
-            same = f"{material.path}: has the same content as {other.name}; only that one is used"
-            material = replace(material, problem=same, cause="double")
-        out.append(material)
-    return out
+    Raises:
+        ForgeError: when a recording would be forged and nobody says that this may be.
+    """
+    if request.real is None:
+        if makers.forge_recordings:
+            raise ForgeError(f"recipe {request.recipe.name}: forges real clips; give a folder of them with --real")
+        return []
+    entries = list_real(request.real)
+    if not makers.forge_recordings:
+        return entries
+    everyone = str(request.everyone) if request.everyone else None
+    entries = [replace(e, known=replace(e.known, consent=e.known.consent or everyone)) for e in entries]
+    silent = [entry.known.name for entry in entries if not entry.known.consent]
+    if silent:
+        raise ForgeError(
+            f"{silent[0]}: shows a person and would be forged; say in the column `consent` of real.csv, or with "
+            f"--consent, who agreed to that (and of {len(silent) - 1} more)"
+        )
+    return entries
 
 
 def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
@@ -284,7 +211,7 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
         "recipe": recipe,
         "seed": request.seed,
         "method": request.maker.name,
-        "model": request.maker.fingerprint(),
+        "model": request.makers.fingerprints() if request.recipe.makers else request.maker.fingerprint(),
         "version": installed_version(),
         "material": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
         **_new_settings(request.recipe),
@@ -301,63 +228,18 @@ def _new_settings(recipe: DatasetRecipe) -> dict[str, Any]:
     return settings
 
 
-def _film(request: Request, plan: Plan, done: dict[int, Sample], watch: Watch) -> dict[int, Failure]:
-    """Make what is missing; adds to `done`, returns what failed by number.
-
-    Raises:
-        ForgeError: when the disk is full.
-    """
-    before, failures = frozenset(done), dict[int, Failure]()
-    planned = sum(1 for _ in plan.clips(request.clips))
-    todo = (clip for clip in plan.clips(request.clips) if clip.number not in before)
-    start = StartFilming(request.folder, request.recipe, request.maker, request.seed, request.maker.fingerprint())
-    saved, cost = time.monotonic(), 0.0
-    watch(Progress("filming", len(done), planned, 0, len(before)))
-    if len(before) == planned:
-        return failures
-    for outcome in run_tasks(todo, start, workers=min(request.workers, planned - len(before))):
-        number = outcome.task.number
-        if outcome.result is not None:
-            done[number] = Sample.from_json(outcome.result["sample"])
-        else:
-            failures[number] = Failure(outcome.task, outcome.cause or "unknown", outcome.error or "")
-            if NO_SPACE in failures[number].reason:
-                raise ForgeError(f"{request.folder}: the disk is full; free space and give the same command again")
-        watch(Progress("filming", len(done), planned, len(failures), len(before)))
-        if time.monotonic() - saved > max(CATALOG_EVERY_SECONDS, 50 * cost):
-            began = time.monotonic()
-            save_catalog(request.folder, done)
-            saved = time.monotonic()
-            cost = saved - began
-    return failures
-
-
 def _told(material: Material) -> dict[str, Any]:
     """What the dataset tells about an input."""
     names = ("sha256", "person", "source", "license", "kind", "language", "consent", "seconds", "problem")
-    facts = {name: getattr(_placeless(material), name) for name in names}
+    facts = {name: getattr(placeless(material), name) for name in names}
     return {"file": material.name, "role": material.role.value} | {name: fact for name, fact in facts.items() if fact}
 
 
-def _placeless(material: Material) -> Material:
-    """Without the folder in its reason: a dataset is handed on, and where its inputs lay is nobody's business."""
-    if material.problem is None:
-        return material
-    return replace(material, problem=material.problem.replace(f"{Path(material.path).parent}/", ""))
-
-
-def _left_out(materials: list[Material], failures: Mapping[int, Failure]) -> Iterable[dict[str, Any]]:
-    """The lines of `failures.jsonl`: what was left out and why."""
+def _left_out(materials: list[Material]) -> Iterator[Mapping[str, Any]]:
+    """The inputs that were left out, and why."""
     for m in materials:
         if m.problem:
-            yield {"input": m.name, "role": m.role.value, "cause": m.cause, "reason": _placeless(m).problem}
-    for number, failure in sorted(failures.items()):
-        clip = failure.clip
-        facts = {"id": clip.id, "number": number, "label": clip.label.value, "input": clip.face.name}
-        reason = failure.reason
-        for used in (clip.face, clip.speech):
-            reason = reason.replace(f"{Path(used.path).parent}/", "") if used else reason
-        yield facts | {"cause": failure.cause, "reason": reason}
+            yield {"input": m.name, "role": m.role.value, "cause": m.cause, "reason": placeless(m).problem}
 
 
 def _warnings(plan: Plan, request: Request, materials: list[Material]) -> tuple[str, ...]:
@@ -377,7 +259,7 @@ def _warnings(plan: Plan, request: Request, materials: list[Material]) -> tuple[
 
 
 def _sign(
-    request: Request, catalog: Catalog, materials: list[Material], notes: tuple[str, ...], *, changed: bool
+    request: Request, catalog: CatalogFile, materials: list[Material], notes: tuple[str, ...], *, changed: bool
 ) -> str:
     """Card, contact sheet and the signature over everything; left alone when nothing changed and it still holds."""
     from provenance.attestation import CATALOG_FILE
@@ -393,14 +275,14 @@ def _sign(
             if report.standing in (Standing.TRUSTED, Standing.UNKNOWN_SIGNER) and not report.difference_count:
                 return report.standing.value
         write_card(request.folder, request.recipe, catalog, materials, notes)
-        model = request.maker.fingerprint()
+        models = request.makers.fingerprints()
         motions = [motion.to_json() for motion in request.recipe.motions]
         record = Record(
             tool=TOOL,
             recipe=request.recipe.name,
             seed=request.seed,
-            model_sha256=model,
-            controls={"motions": motions},
+            model_sha256=models[next(iter(models))] if len(models) == 1 else None,
+            controls={"motions": motions} | ({"makers": models} if request.recipe.makers else {}),
         )
         about = About(
             name=request.recipe.name,

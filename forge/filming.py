@@ -11,37 +11,35 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.animate import counted
-from forge.framing import cut_to_detail, square_around
+from forge.makers import Makers, OpenMakers
 from forge.material import Entry, Material, inspect, with_digest
-from forge.methods import Maker, Method, Shot
-from forge.motion.features import Motion
+from forge.methods import Method, Shot
 from forge.plan import PlannedClip
-from forge.portrait import ForgeError, load_portrait
+from forge.portrait import ForgeError
 from forge.recipes import DatasetRecipe
-from forge.sealing import TOOL, Sealed, film_and_sign, synthetic_source_type
+from forge.sealing import Sealed, film_and_sign
+from forge.staging import Footage, Stage
 from forge.truth import write_masks, write_truth
-from forge.voice import load_speech
-from media.catalog import Label, Sample
-from media.clip import MediaError, Waveform
-from provenance.claims import Claim, Ingredient, SourceType
-from provenance.record import Record
+from media.catalog import Sample
+from media.clip import MediaError
+from media.places import Room
+from provenance.identity import SigningIdentity
+from provenance.store import CredentialStore
 
 UInt8Array = NDArray[np.uint8]
 
+CREDENTIALS = "credentials"
+"""In a worker's own folder: where it keeps credentials until the driver has them."""
 CLIPS, TRUTH, MASKS, RECORDS = "clips", "truth", "masks", "records"
 FOLDERS = (CLIPS, TRUTH, MASKS, RECORDS)
 WORKERS_LOCK = ".workers.lock"
@@ -54,10 +52,17 @@ class StartInspecting:
     recipe: DatasetRecipe
     method: Method
 
-    def __call__(self) -> Callable[[Entry], Material]:
+    def __call__(self, room: Room) -> Callable[[Entry], Material]:
         """Load the method."""
         maker = self.method.open()
-        return lambda entry: inspect(with_digest(entry), self.recipe, maker)
+
+        def look(entry: Entry) -> Material:
+            found = inspect(with_digest(_brought(entry, room)), self.recipe, maker)
+            here, there = found.path, entry.known.path
+            problem = found.problem.replace(here, there) if found.problem else None
+            return replace(found, path=there, problem=problem)
+
+        return look
 
 
 @dataclass(frozen=True)
@@ -66,53 +71,69 @@ class StartFilming:
 
     folder: Path
     recipe: DatasetRecipe
-    method: Method
+    makers: Makers
     seed: int
-    fingerprint: str
+    identity: SigningIdentity | None = field(default=None, repr=False)
+    """Who signs, wherever the clip is made; None takes the development identity of whoever works."""
 
-    def __call__(self) -> Callable[[PlannedClip], dict[str, Any]]:
-        """Load the method, and hold the folder's second lock as long as this process lives."""
-        alone = multiprocessing.parent_process() is None
-        return Filming(self, self.method.open(), None if alone else _shared_lock(self.folder / WORKERS_LOCK)).make
+    def __call__(self, room: Room) -> Callable[[PlannedClip], Made]:
+        """Hold the folder's second lock as long as this process writes into it; makers are loaded when needed."""
+        lock = None if room.is_driver or room.scratch else _shared_lock(self.folder / WORKERS_LOCK)
+        stage = Stage(self.recipe, self.seed, self.makers.fingerprints(), OpenMakers(self.makers), room)
+        return Filming(self, stage, lock, room).make
 
 
 @dataclass(frozen=True)
-class Footage:
-    """A clip before it is encoded."""
+class Made:
+    """A clip that is done."""
 
-    frames: Iterator[UInt8Array]
-    sound: Waveform | None
-    claim: Claim
-    motion: Motion | None = None
-    masks: Callable[[], Any] | None = None
-    crop_pixels: int = 0
-    """Side of the crop in pixels of the input."""
+    record: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Of a worker that does not see the dataset's disk: what belongs into the folder, by name, the record last."""
+    credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Likewise: what belongs into the store of credentials."""
+    rejected: Mapping[str, Any] | None = None
+    """Why it did not pass the quality gate (`cause` and measurements); then there is no clip."""
 
 
 @dataclass(frozen=True)
 class Filming:
-    """Makes clips with a loaded method."""
+    """Makes the files of clips."""
 
     job: StartFilming
-    maker: Maker
+    stage: Stage
     lock: IO[str] | None = None
     """Shared by all processes that write into the folder; gone when this one ends."""
+    room: Room = field(default_factory=Room)
 
-    def make(self, clip: PlannedClip) -> dict[str, Any]:
-        """Make all files of a clip; the content of its record.
+    @property
+    def folder(self) -> Path:
+        """Where files are written: the dataset, or a worker's own folder."""
+        return self.room.scratch or self.job.folder
+
+    def make(self, clip: PlannedClip) -> Made:
+        """Make all files of a clip; the record says that it is done.
 
         Raises:
             ForgeError: when the material cannot be used after all, or nothing can be written.
         """
-        folder, recipe = self.job.folder, self.job.recipe
-        shot = Shot(recipe.size, recipe.fps)
-        if clip.controls and clip.motion:
-            shot = replace(shot, controls=clip.controls, motion=clip.motion)
+        folder, recipe = self.folder, self.job.recipe
+        if self.room.scratch:
+            for name in FOLDERS:
+                (folder / name).mkdir(exist_ok=True)
         try:
-            footage = self._synthetic(clip, shot) if clip.label is Label.SYNTHETIC else self._real(clip, shot)
+            footage = self.stage.footage(clip)
             path = folder / CLIPS / f"{clip.id}.mp4"
             sealed = film_and_sign(
-                footage.frames, footage.sound, path, footage.claim, shot=shot, crf=clip.crf, preset=recipe.preset
+                footage.frames,
+                footage.sound,
+                path,
+                footage.claim,
+                shot=Shot(recipe.size, recipe.fps),
+                crf=clip.crf,
+                preset=recipe.preset,
+                identity=self.job.identity,
+                store=CredentialStore(folder / CREDENTIALS) if self.room.scratch else None,
             )
             masks = self._masks(clip, footage)
             truth = folder / TRUTH / f"{clip.id}.parquet"
@@ -126,80 +147,21 @@ class Filming:
             raise ForgeError(str(error)) from error
         except OSError as error:
             raise ForgeError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
-        return record
-
-    def _synthetic(self, clip: PlannedClip, shot: Shot) -> Footage:
-        assert clip.speech is not None and clip.controls is not None
-        picture = load_portrait(Path(clip.face.path), clip.face.declared(), person=clip.person, kind=clip.face.kind)
-        said = load_speech(Path(clip.speech.path))
-        _check_unchanged(clip.face, picture.sha256)
-        _check_unchanged(clip.speech, said.sha256)
-        height, width = picture.image.shape[:2]
-        square = square_around(clip.window.box, width=width, height=height, factor=clip.crop_factor)
-        framed = replace(picture, image=cut_to_detail(picture.image, square, clip.detail, shot.size))
-        sound = excerpt(said.sound, clip.start_seconds, clip.frames, self.job.recipe)
-        take = self.maker.film(framed, sound, shot)
-        claim = Claim(
-            source_type=synthetic_source_type(picture.declaration),
-            title=f"{clip.id}.mp4",
-            description="talking head animated from one picture and speech; not a recording",
-            ingredients=(Ingredient(picture.path, "portrait"), Ingredient(said.path, "speech")),
-            record=replace(
-                self._record(clip, {"portrait": picture.sha256, "speech": said.sha256}),
-                consent=str(picture.declaration),
-                portrait_license=picture.declaration.license,
-            ),
-        )
-        frames = counted(take, sound, shot.fps)
-        return Footage(frames, sound if clip.has_sound else None, claim, take.motion, take.masks, square.side)
-
-    def _real(self, clip: PlannedClip, shot: Shot) -> Footage:
-        from media.video import read_waveform
-
-        path = Path(clip.face.path)
-        square = square_around(clip.window.box, width=clip.face.width, height=clip.face.height, factor=clip.crop_factor)
-        sound = None
-        if clip.has_sound:
-            sound = excerpt(read_waveform(path).mono(), clip.start_seconds, clip.frames, self.job.recipe)
-        claim = Claim(
-            source_type=SourceType.DIGITAL_CAPTURE,
-            action="edited",
-            title=f"{clip.id}.mp4",
-            description="cropped, resized and re-encoded; declared a recording by the maker of the dataset",
-            parent=path,
-            record=replace(self._record(clip, {"video": clip.face.sha256}), consent=clip.face.consent),
-        )
-        start = round(Fraction(clip.start_seconds).limit_denominator(100_000) * shot.fps)
-        frames = _cut_frames(
-            path, start, clip.frames, shot, lambda image: cut_to_detail(image, square, clip.detail, shot.size)
-        )
-        return Footage(frames, sound, claim, crop_pixels=square.side)
-
-    def _record(self, clip: PlannedClip, inputs: dict[str, str]) -> Record:
-        recipe = self.job.recipe
-        form = {"size": recipe.size, "fps": str(recipe.fps), "crf": clip.crf}
-        shared = form | {"crop_factor": clip.crop_factor, "detail": clip.detail}
-        own = {**(clip.controls.to_json() if clip.controls else {}), **(clip.motion.to_json() if clip.motion else {})}
-        return Record(
-            tool=TOOL,
-            recipe=recipe.name,
-            seed=self.job.seed,
-            model_sha256=self.job.fingerprint if clip.controls else None,
-            label=clip.label.value,
-            inputs=inputs,
-            controls={**shared, "start_seconds": clip.start_seconds, "frames": clip.frames, **own},
-        )
+        if not self.room.scratch:
+            return Made(record)
+        return Made(record, _taken(folder, [*sizes, f"{RECORDS}/{clip.id}.json"]), _taken_all(folder / CREDENTIALS))
 
     def _masks(self, clip: PlannedClip, footage: Footage) -> str | None:
         if footage.masks is None:
             return None
         name = f"{MASKS}/{clip.id}.npz"
-        count = write_masks(self.job.folder / name, footage.masks())
-        assert count == clip.frames, f"a method gave {count} masks for {clip.frames} frames"
+        count = write_masks(self.folder / name, footage.masks())
+        if count != clip.frames:
+            raise ForgeError(f"{clip.maker}: gave {count} masks for {clip.frames} frames")
         return name
 
     def _sample(self, clip: PlannedClip, footage: Footage, sealed: Sealed, masks: str | None) -> Sample:
-        recipe, synthetic = self.job.recipe, clip.label is Label.SYNTHETIC
+        recipe = self.job.recipe
         extra: dict[str, Any] = {
             "frames": sealed.frames,
             "crf": clip.crf,
@@ -219,6 +181,8 @@ class Filming:
             "masks": masks,
             "unsigned_sha256": sealed.unsigned_sha256,
         }
+        if recipe.is_designed:
+            extra |= _of_design(clip, footage)
         return Sample(
             id=clip.id,
             path=f"{CLIPS}/{clip.id}.mp4",
@@ -226,7 +190,7 @@ class Filming:
             sha256=sealed.credential.sha256,
             person=clip.person,
             source=clip.source,
-            maker=self.job.method.name if synthetic else "real",
+            maker=clip.maker,
             split=clip.split,
             codec=f"h264-crf{clip.crf}",
             recipe=recipe.name,
@@ -242,13 +206,24 @@ class Filming:
         )
 
 
-def excerpt(sound: Waveform, start_seconds: float, frames: int, recipe: DatasetRecipe) -> Waveform:
-    """The part of a sound that belongs to the frames, at the recipe's rate; filled with silence where it ends early."""
-    rate = recipe.sample_rate_hz
-    samples = sound.mono().resampled(rate).samples
-    start, count = round(start_seconds * rate), round(frames / recipe.fps * rate)
-    part = samples[start : start + count]
-    return Waveform(np.pad(part, ((0, count - len(part)), (0, 0))), rate)
+def _of_design(clip: PlannedClip, footage: Footage) -> dict[str, Any]:
+    """What the catalog tells of a clip only where the recipe has a design."""
+    forged = "both" if clip.is_animated else None
+    if footage.segments is not None:
+        whats = {segment.what for segment in footage.segments}
+        forged = whats.pop() if len(whats) == 1 else "both" if whats else None
+    return {
+        "pair": clip.pair,
+        "attempt": clip.attempt,
+        "forged": forged,
+        "segments": [segment.to_json() for segment in footage.segments] if footage.segments is not None else None,
+        "partial": clip.segments is not None,
+        "donor": clip.donor.person if clip.donor else None,
+        "donor_source": clip.donor.source if clip.donor else None,
+        "speech_start_seconds": clip.speech_start_seconds if clip.is_manipulated and clip.speech else None,
+        "platform": clip.platform,
+        "lot": dict(footage.facts) or None,
+    } | dict(clip.face.traits)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -267,25 +242,59 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def deliver(folder: Path, made: Made, store: Path) -> None:
+    """Put what a distant worker made where it belongs: the record last, since it says that the rest is there.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    for name, content in made.files.items():
+        _write_bytes(folder / name, content, lasting=name.startswith(f"{RECORDS}/"))
+    for name, content in sorted(made.credentials.items(), key=lambda item: item[0].startswith("entries")):
+        if not (store / name).exists():
+            (store / name).parent.mkdir(parents=True, exist_ok=True)
+            _write_bytes(store / name, content)
+
+
+def _write_bytes(path: Path, content: bytes, *, lasting: bool = False) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _taken(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The content of files, which are gone afterwards."""
+    out = {}
+    for name in names:
+        out[name] = (folder / name).read_bytes()
+        (folder / name).unlink()
+    return out
+
+
+def _taken_all(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, which are gone afterwards; hidden ones and an index are left."""
+    files = sorted(path for kind in ("manifests", "entries") for path in (folder / kind).glob("*/[!.]*"))
+    return _taken(folder, [str(path.relative_to(folder)) for path in files])
+
+
+def _brought(entry: Entry, room: Room) -> Entry:
+    """The entry with its file on this machine; a file that is nowhere is the inspection's to tell."""
+    try:
+        path = room.fetch(Path(entry.known.path))
+    except OSError:
+        return entry
+    portrait = replace(entry.portrait, path=path) if entry.portrait is not None else None
+    return replace(entry, known=replace(entry.known, path=str(path)), portrait=portrait)
+
+
 def _shared_lock(path: Path) -> IO[str]:
     file = path.open("a")
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
-
-
-def _cut_frames(
-    path: Path, start: int, count: int, shot: Shot, crop: Callable[[UInt8Array], UInt8Array]
-) -> Iterator[UInt8Array]:
-    from media.video import stream_frames
-
-    done = 0
-    for frame in islice(stream_frames(path, fps=shot.fps), start, start + count):
-        yield crop(frame.image)
-        done += 1
-    if done < count:
-        raise ForgeError(f"{path}: ended after {done} of {count} frames")
-
-
-def _check_unchanged(material: Material, sha256: str) -> None:
-    if material.sha256 != sha256:
-        raise ForgeError(f"{material.path}: changed while the dataset was being made; run the command again")

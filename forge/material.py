@@ -5,7 +5,7 @@
 
 A folder may carry a table with a `file` column: `portraits.csv`, `speech.csv`, and `real.csv` or `clips.csv`. Columns
 that are understood: person, source (or group), license, kind, language, consent, split, and label (rows that are not
-`real` are left out of the real ones).
+`real` are left out of the real ones). `TRAITS` say to which group a person belongs, for designs that balance groups.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from forge.framing import Square, square_around
 from forge.methods import Box, Maker
 from forge.portrait import (
+    TABLE_NAME,
     Declaration,
     DeclarationKind,
     ForgeError,
@@ -33,7 +34,7 @@ from forge.portrait import (
     read_table,
     sha256_of,
 )
-from forge.recipes import DatasetRecipe
+from forge.recipes import TRAITS, DatasetRecipe
 from forge.voice import load_speech
 from media.clip import MediaError
 
@@ -92,6 +93,8 @@ class Material:
     problem: str | None = None
     """Why it cannot be used; one line."""
     cause: str | None = None
+    traits: tuple[tuple[str, str], ...] = ()
+    """What the table says of the person, by column (`TRAITS`)."""
 
     @property
     def name(self) -> str:
@@ -119,6 +122,7 @@ class Material:
                 "role": Role(facts["role"]),
                 "windows": windows,
                 "declaration": (said[0], said[1]) if said else None,
+                "traits": tuple((column, value) for column, value in facts.get("traits", ())),
             }
         )
 
@@ -135,6 +139,8 @@ class Entry:
 def list_pictures(folder: Path, everyone: Declaration | None) -> list[Entry]:
     """The portraits of a folder; see `forge.portrait.list_portraits`."""
     files = [replace(file, path=file.path.resolve()) for file in list_portraits(folder, everyone)]
+    table = folder / TABLE_NAME
+    traits = {(folder / row["file"]).resolve(): _traits(row) for row in read_table(table)} if table.is_file() else {}
     return [
         Entry(
             Material(
@@ -144,6 +150,7 @@ def list_pictures(folder: Path, everyone: Declaration | None) -> list[Entry]:
                 kind=file.kind,
                 license=file.declaration.license if file.declaration else "unstated",
                 split=file.split,
+                traits=traits.get(file.path, ()),
             ),
             file,
         )
@@ -222,8 +229,13 @@ def _row(folder: Path, table: Path, row: Mapping[str, str], role: Role) -> Entry
             language=row.get("language") or "unstated",
             consent=row.get("consent") or None,
             split=row.get("split") or None if role is Role.REAL else None,
+            traits=_traits(row),
         )
     )
+
+
+def _traits(row: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((column, row[column].lower()) for column in TRAITS if row.get(column))
 
 
 def _portrait(entry: Entry, recipe: DatasetRecipe, maker: Maker) -> Material:

@@ -28,6 +28,7 @@ from provenance.claims import Claim, SourceType
 
 if TYPE_CHECKING:
     from provenance.credential import Credential
+    from provenance.identity import SigningIdentity
     from provenance.store import CredentialStore
 
 UInt8Array = NDArray[np.uint8]
@@ -55,6 +56,7 @@ def film_and_sign(
     crf: int,
     preset: str = "medium",
     notify: Callable[[str], None] | None = None,
+    identity: SigningIdentity | None = None,
     store: CredentialStore | None = None,
     durable: bool = True,
     heard: Callable[[], Waveform] | None = None,
@@ -73,6 +75,7 @@ def film_and_sign(
         crf: x264 quality.
         preset: x264 effort.
         notify: gets one line when a development identity had to be made to sign with.
+        identity: who signs; None takes this user's development identity.
         store: where the credential is kept for finding it again; None takes this user's.
         durable: False leaves out mark, prints and store.
         heard: for a live clip, whose `sound` is filled while frames come: asked after the last one, what there was.
@@ -102,9 +105,10 @@ def film_and_sign(
         digest = sha256_of(unsigned)
         said = claim() if callable(claim) else claim
         if not durable:
-            return Sealed(count, digest, sign_file(unsigned, out, said, notify=notify))
+            return Sealed(count, digest, sign_file(unsigned, out, said, identity=identity, notify=notify))
         keep = maker.keeper(store or CredentialStore.of_this_user(), notify or _LOG.warning)
-        return Sealed(count, digest, sign_file(unsigned, out, maker.bound(said), notify=notify, keep=keep))
+        signed = sign_file(unsigned, out, maker.bound(said), identity=identity, notify=notify, keep=keep)
+        return Sealed(count, digest, signed)
     except (MediaError, ProvenanceError) as error:
         raise ForgeError(str(error).replace(str(unsigned), str(out))) from error
     except OSError as error:

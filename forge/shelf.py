@@ -2,7 +2,7 @@
 
     with alone(folder):
         begin_or_continue(folder, settings)
-        done = kept(folder, plan.clips(12))
+        done = kept(folder, plan.clips(12), 12)
 
 Nothing is ever removed from a folder that is not a dataset of ours.
 """
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,11 @@ from forge.filming import CLIPS, FOLDERS, MASKS, RECORDS, TRUTH, WORKERS_LOCK, w
 from forge.plan import PlannedClip
 from forge.portrait import ForgeError
 from forge.sealing import TOOL
-from media.catalog import CATALOG_NAME, Catalog, Sample
+from media.catalog import CATALOG_NAME, Sample
+from media.catalog_file import CatalogFile, write_catalog_file
 from media.clip import MediaError
 
-SETTINGS, INPUTS, FAILURES = "dataset.json", "inputs.jsonl", "failures.jsonl"
+SETTINGS, INPUTS, FAILURES, REJECTS = "dataset.json", "inputs.jsonl", "failures.jsonl", "rejected.jsonl"
 CARD, SHEET, STATEMENT = "README.md", "contact_sheet.png", "dataset.intoto.dsse.json"
 NOTES, LOCK = ".looked.jsonl", ".lock"
 HIDDEN = (NOTES, LOCK, WORKERS_LOCK)
@@ -108,8 +112,81 @@ def begin_or_continue(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def kept(folder: Path, clips: Iterable[PlannedClip]) -> dict[int, Sample]:
-    """The clips that are there already, by number; what a killed run left half-done is removed.
+class Done:
+    """Which numbers are done: a byte a number, however large the dataset."""
+
+    def __init__(self, limit: int) -> None:
+        """None is done of `limit` numbers."""
+        self._flags = bytearray(limit)
+        self.count = 0
+
+    def __contains__(self, number: int) -> bool:
+        """Whether a number is done."""
+        return bool(self._flags[number])
+
+    def __len__(self) -> int:
+        """How many are done."""
+        return self.count
+
+    def add(self, number: int) -> None:
+        """A number is done."""
+        self.count += not self._flags[number]
+        self._flags[number] = 1
+
+
+class Rejects:
+    """Clips that were made and did not pass, as a run after run finds them: `rejected.jsonl`, a line each."""
+
+    def __init__(self, folder: Path) -> None:
+        """What earlier runs rejected; a last line torn by a kill is dropped."""
+        self._path = folder / REJECTS
+        self._seen = Counter[int]()
+        self.causes = Counter[str]()
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except OSError:
+            lines = []
+        whole: list[str] = []
+        for text in lines:
+            try:
+                line = json.loads(text)
+                self._count(int(line["number"]), str(line["cause"]))
+                whole.append(text)
+            except (ValueError, KeyError, TypeError):
+                break
+        if len(whole) < len(lines):
+            write_whole(self._path, "".join(whole))
+
+    def attempt(self, number: int) -> int:
+        """How often this number was rejected."""
+        return self._seen[number]
+
+    def numbers(self) -> list[int]:
+        """The numbers that were rejected at least once."""
+        return sorted(self._seen)
+
+    def add(self, number: int, facts: Mapping[str, Any]) -> None:
+        """Write down a clip that did not pass; `facts` have its `cause`."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"number": number, **facts}, ensure_ascii=False) + "\n")
+        self._count(number, str(facts["cause"]))
+
+    def _count(self, number: int, cause: str) -> None:
+        self._seen[number] += 1
+        self.causes[cause] += 1
+
+    def __len__(self) -> int:
+        """How many clips were rejected."""
+        return self._seen.total()
+
+
+def kept(folder: Path, clips: Iterable[PlannedClip], limit: int) -> Done:
+    """The clips that are there already; what a killed run left half-done is removed.
+
+    Args:
+        folder: of the dataset.
+        clips: what is planned, each as it is to be made now (see `Rejects.attempt`).
+        limit: numbers are below it.
 
     Raises:
         ForgeError: when there are clips beyond those that are planned.
@@ -117,38 +194,49 @@ def kept(folder: Path, clips: Iterable[PlannedClip]) -> dict[int, Sample]:
     for name in FOLDERS:
         (folder / name).mkdir(exist_ok=True)
     _sweep(folder)
-    there = {path.stem for path in (folder / RECORDS).glob("*.json")}
-    done: dict[int, Sample] = {}
+    done = Done(limit)
+    there = _count(folder / RECORDS, ".json")
     if there:
-        beyond = set(there)
         for clip in clips:
-            beyond.discard(clip.id)
-            sample = _record_of(folder, clip) if clip.id in there else None
-            if sample is not None:
-                done[clip.number] = sample
-        if beyond:
-            raise ForgeError(f"{folder}: holds {len(beyond)} clips beyond the limit; give the limit of before, or more")
-    ids = {sample.id for sample in done.values()}
-    for name in (RECORDS, CLIPS, TRUTH, MASKS):
-        for path in (folder / name).iterdir():
-            if path.stem not in ids and OUR_NAME.fullmatch(path.name):
-                path.unlink()
+            if record_path(folder, clip.id).exists():
+                there -= 1
+                if sample_of(folder, clip) is not None:
+                    done.add(clip.number)
+                else:
+                    record_path(folder, clip.id).unlink()
+        if there:
+            raise ForgeError(f"{folder}: holds {there} clips beyond the limit; give the limit of before, or more")
+    for name in (CLIPS, TRUTH, MASKS):
+        with os.scandir(folder / name) as files:
+            for file in files:
+                stem = file.name.partition(".")[0]
+                if OUR_NAME.fullmatch(file.name) and not record_path(folder, stem).exists():
+                    Path(file).unlink()
     return done
 
 
-def save_catalog(folder: Path, done: Mapping[int, Sample]) -> Catalog:
-    """The catalog of the clips that are done, in the order of the plan, written when there are any.
+def record_path(folder: Path, clip_id: str) -> Path:
+    """Where the record of a clip lies."""
+    return folder / RECORDS / f"{clip_id}.json"
+
+
+def save_catalog(folder: Path, clips: Iterable[PlannedClip]) -> CatalogFile | None:
+    """The catalog of clips that are done, in the order of the plan; None, and no file, when there are none.
 
     Raises:
         ForgeError: when it cannot be written.
     """
+    samples = (sample for clip in clips if (sample := sample_of(folder, clip)) is not None)
     try:
-        catalog = Catalog([done[number] for number in sorted(done)], name=folder.resolve().name)
-        if done:
-            catalog.save(folder / CATALOG_NAME)
+        first = next(samples, None)
+        return None if first is None else write_catalog_file(folder, chain([first], samples))
     except (MediaError, ValueError) as error:
         raise ForgeError(str(error)) from error
-    return catalog
+
+
+def _count(folder: Path, suffix: str) -> int:
+    with os.scandir(folder) as files:
+        return sum(1 for file in files if file.name.endswith(suffix) and OUR_NAME.fullmatch(file.name))
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -162,17 +250,17 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files of a run that was killed; only under names that we give."""
-    names = (SETTINGS, INPUTS, FAILURES, CARD, SHEET, STATEMENT, CATALOG_NAME, NOTES)
+    names = (SETTINGS, INPUTS, FAILURES, REJECTS, CARD, SHEET, STATEMENT, CATALOG_NAME, NOTES)
     temporary = [path for name in FOLDERS for path in (folder / name).glob(".*")]
     temporary += [path for name in names for path in folder.glob(f".{name}.*")]
     for path in temporary:
         path.unlink(missing_ok=True)
 
 
-def _record_of(folder: Path, clip: PlannedClip) -> Sample | None:
+def sample_of(folder: Path, clip: PlannedClip) -> Sample | None:
     """What the record of a clip says, when the clip and its files are there as it says."""
     try:
-        record = json.loads((folder / RECORDS / f"{clip.id}.json").read_text(encoding="utf-8"))
+        record = json.loads(record_path(folder, clip.id).read_text(encoding="utf-8"))
         whole = all((folder / name).stat().st_size == size for name, size in record["files"].items())
         return Sample.from_json(record["sample"]) if whole and record["number"] == clip.number else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

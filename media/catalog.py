@@ -167,6 +167,28 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
+def parse_line(path: Path, number: int, line: str) -> Sample:
+    """One line of a catalog.
+
+    Args:
+        path: the file, for what is said of a wrong line.
+        number: of the line, from 1.
+        line: its text.
+
+    Raises:
+        MediaError: in one line that names the place.
+    """
+    try:
+        value = json.loads(line, parse_constant=_refuse_constant)
+        if not isinstance(value, dict):
+            raise ValueError(f"a line must be an object, got {type(value).__name__}")
+        return Sample.from_json(value)
+    except json.JSONDecodeError as error:
+        raise MediaError(f"{path}:{number}: not JSON ({error.msg}); write one object a line") from error
+    except (ValueError, TypeError) as error:
+        raise MediaError(f"{path}:{number}: {error}; correct this line") from error
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All samples of a dataset, in order."""
@@ -242,15 +264,7 @@ class Catalog:
         for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
-            try:
-                value = json.loads(line, parse_constant=_refuse_constant)
-                if not isinstance(value, dict):
-                    raise ValueError(f"a line must be an object, got {type(value).__name__}")
-                samples.append(Sample.from_json(value))
-            except json.JSONDecodeError as error:
-                raise MediaError(f"{path}:{number}: not JSON ({error.msg}); write one object a line") from error
-            except (ValueError, TypeError) as error:
-                raise MediaError(f"{path}:{number}: {error}; correct this line") from error
+            samples.append(parse_line(path, number, line))
         try:
             return cls(samples, name=path.parent.resolve().name)
         except ValueError as error:

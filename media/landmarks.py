@@ -270,6 +270,10 @@ def similarity_between(source: NDArray[np.float64], target: NDArray[np.float64])
     return np.concatenate([linear, (mean_target - linear @ mean_source)[:, None]], axis=1)
 
 
+BORDER_PIXELS, SEARCH_PIXELS = 3, 24
+"""Of a picture made smaller: kept around what is shown, and looked through for a good place to cut."""
+
+
 def align_matrix(landmarks: FloatArray, size: int, margin: float = 0.25) -> FloatArray:
     """The (2, 3) map from picture pixels to an aligned square crop: rotation, uniform scale and shift only.
 
@@ -315,12 +319,42 @@ def warp(image: UInt8Array, matrix: FloatArray, size: int) -> UInt8Array:
     source, used = image, np.asarray(matrix, np.float64)
     if scale < 0.6:
         # warpAffine samples points: shrink by area averaging first, so that no detail folds into false texture
-        height, width = image.shape[:2]
-        small_width, small_height = max(1, round(width * scale * 1.2)), max(1, round(height * scale * 1.2))
-        source = np.asarray(cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA), np.uint8)
-        ratio = np.array([width / small_width, height / small_height])
-        linear = used[:, :2] * ratio[None, :]
-        shift = used[:, 2] + used[:, :2] @ (0.5 * ratio - 0.5)
-        used = np.concatenate([linear, shift[:, None]], axis=1)
+        source, used = _shrunk(image, used, size, 1.2 * scale)
     drawn = cv2.warpAffine(source, used, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(drawn, np.uint8)
+
+
+def _shrunk(
+    image: UInt8Array, matrix: NDArray[np.float64], size: int, scale: float
+) -> tuple[UInt8Array, NDArray[np.float64]]:
+    """The part of an image that a map shows, made smaller, and the map for it.
+
+    The pixels are those that shrinking the whole image would give, but for a small fraction of one in their place.
+    """
+    corners = np.array([[0, 0, size, size], [0, size, 0, size]], np.float64)
+    seen = np.linalg.solve(matrix[:, :2], corners - matrix[:, 2:])
+    (x0, x1, small_width), (y0, y1, small_height) = (
+        _stretch(length, float(low), float(high), scale)
+        for length, low, high in zip(image.shape[1::-1], seen.min(axis=1), seen.max(axis=1), strict=True)
+    )
+    part = np.ascontiguousarray(image[y0:y1, x0:x1])
+    small = cv2.resize(part, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    ratio = np.array([(x1 - x0) / small_width, (y1 - y0) / small_height])
+    linear = matrix[:, :2] * ratio[None, :]
+    shift = matrix[:, 2] + matrix[:, :2] @ (0.5 * ratio - 0.5 + np.array([x0, y0]))
+    return np.asarray(small, np.uint8), np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def _stretch(length: int, low: float, high: float, scale: float) -> tuple[int, int, int]:
+    """Pixels [start, end) of a side that hold [low, high], and how many they become.
+
+    Start and end lie where the borders of small pixels of the whole side come closest to borders of large ones.
+    """
+    count = max(1, round(length * scale))
+    ratio = length / count
+    first = min(max(int(low / ratio) - BORDER_PIXELS, 0), count - 1)
+    last = max(min(int(high / ratio) + 1 + BORDER_PIXELS, count), first + 1)
+    starts = np.arange(max(first - SEARCH_PIXELS, 0), first + 1)
+    ends = np.arange(last, min(last + SEARCH_PIXELS, count) + 1)
+    first, last = (int(at[np.argmin(np.abs(at * ratio - np.round(at * ratio)))]) for at in (starts, ends))
+    return round(first * ratio), round(last * ratio), last - first

@@ -11,6 +11,7 @@ from detect.corpora import (
     dfdc,
     faceforensics,
     fakeavceleb,
+    hub,
     recordings,
     talkingheads,
     wild,
@@ -29,6 +30,7 @@ LAYOUTS: tuple[Layout, ...] = (
     avdeepfake.LAYOUT,
     *talkingheads.LAYOUTS,
     *recordings.LAYOUTS,
+    *hub.LAYOUTS,
 )
 
 

@@ -32,7 +32,8 @@ from forge.portrait import ForgeError
 from forge.studio.footage import LABEL, LICENCE, Footage, save_footage
 from forge.studio.head import FRAME_CENTIMETRES, OUTER_EYE_CENTIMETRES
 from forge.studio.studio import HELD_OUT, RECIPE, People, Studio
-from forge.workers import run_tasks
+from media.crew import run_tasks
+from media.places import Room
 from provenance.record import Record
 
 FACTS, PROGRESS = "studio.json", "PROGRESS"
@@ -149,7 +150,7 @@ def begin_or_continue(folder: Path, order: Order) -> None:
     write_whole(path, json.dumps(facts, indent=1) + "\n")
 
 
-def start_shooting(folder: Path, order: Order) -> Callable[[int], None]:
+def start_shooting(folder: Path, order: Order, room: Room) -> Callable[[int], None]:
     """What a worker process loads once; returns the function that films one person."""
     torch.set_num_threads(1)
     studio = Studio(order.size, "cpu", order.seed, order.kind, photo_folder=order.photo_folder)

@@ -13,6 +13,7 @@ import pytest
 from detect.detector import DetectError, ModelFacts, Score, Status
 from detect.scoring import Line, ScoreFile, answer, files_under, read_lines, reusable, score_files
 from media.clip import MediaError
+from media.places import Here
 
 FACTS = ModelFacts("size", "1", "ab" * 32, 0.5, "card.md")
 
@@ -56,7 +57,7 @@ def run(files: list[Path], output: Path, facts: ModelFacts = FACTS, workers: int
 
     target = ScoreFile(output, files, facts.sha256)
     with target.writing() as write:
-        score_files(files, partial(SizeDetector, facts), spy, workers=workers, known=target.known)
+        score_files(files, partial(SizeDetector, facts), spy, place=Here(workers), known=target.known)
     return scored
 
 
@@ -200,11 +201,6 @@ def test_workers_keep_the_order_and_survive_a_file_that_kills_them(folder: Path,
     status = {Path(line["file"]).name: line["status"] for line in read_lines(output)}
     assert status["c-deadly.mp4"] == "error"
     assert status["a.mp4"] == status["b.mp4"] == status["d.jpg"] == status["c.MOV"] == "ok"
-
-
-def test_no_workers_are_refused() -> None:
-    with pytest.raises(DetectError, match="workers must be at least 1"):
-        score_files([], SizeDetector, lambda line: None, workers=0)
 
 
 def test_a_file_that_changes_while_it_is_scored_is_not_judged(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from forge.recipes import DatasetRecipe, tiny
 from forge.truth import read_masks
 from media.catalog import Catalog, Label, Sample
 from media.clip import Waveform
+from media.places import Here
 from media.video import probe, read_clip
 from provenance.credential import Standing, read_credential
 from provenance.signing import verify_catalog
@@ -53,7 +54,7 @@ def made(
             real=inputs / "real" if real else None,
             everyone=everyone,
             limit=limit,
-            workers=workers,
+            place=Here(workers),
             seed=seed,
             method=method,
         )

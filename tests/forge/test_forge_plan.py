@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import islice
@@ -7,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_motion import tiny_weights
 
+from forge.design import balanced, draw_pair
 from forge.framing import Square, cut_to_detail, square_around
 from forge.material import Material, Role, Window
 from forge.motion.controls import BASELINE
 from forge.motion.sources import MotionSource
-from forge.plan import Plan, assign_splits, balanced, connected, draw_pair, quotas
+from forge.plan import Plan, crop_side
 from forge.portrait import ForgeError
 from forge.recipes import DATASET_RECIPES, DatasetRecipe, bench_512, recipe_named, small, small_motions, tiny
+from forge.splits import assign_splits, connected, quotas
 from media.catalog import Label
 
 SHARES = (("train", 0.7), ("val", 0.15), ("test", 0.15))
@@ -80,6 +86,52 @@ def test_ids_are_what_they_were_before_motion_was_a_factor() -> None:
     first = [clip.id for clip in plan_of(MANY).clips(3)]
     assert first == ["55e55e99b4df2c5f", "855f2015464a36fe", "5c4ce16435cd2de2"]
     assert [clip.id for clip in plan_of(MANY, 3, bench_512()).clips(1)] == ["1d0b334733e81bef"]
+
+
+@pytest.mark.parametrize(
+    ("materials", "recipe", "seed", "digest"),
+    [
+        ("many", tiny(), 0, "078457146b34a16c"),
+        ("many", small(), 7, "41e3a09a76d04b19"),
+        ("many", bench_512(), 0, "f48ac46bc8e9962a"),
+        ("many", replace(tiny(), frozen_poses=(False, True), windows_per_source=2), 7, "3366f899a9d93689"),
+        ("no reals", bench_512(), 7, "2ed431c24a64e114"),
+        (
+            "no reals",
+            replace(tiny(), frozen_poses=(False, True), windows_per_source=2),
+            0,
+            "fb3d567615132327",
+        ),
+        ("one of each", tiny(), 7, "574bcfe94de797d8"),
+        ("one of each", small(), 0, "50e207999ea7bdb3"),
+    ],
+)
+def test_a_recipe_without_a_design_gives_the_clips_it_gave_before_there_were_designs(
+    materials: str, recipe: DatasetRecipe, seed: int, digest: str
+) -> None:
+    found = {"many": MANY, "no reals": MANY[:30], "one of each": [portrait(0), speech(0), real(0)]}[materials]
+    ids = [clip.id for clip in plan_of(found, seed, recipe).clips(400)]
+    assert hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] == digest
+
+
+def test_ids_are_digests_of_plain_json_whatever_they_are_put_together_from() -> None:
+    clip = plan_of(MANY, 3).clip(0)
+    assert clip is not None and clip.speech is not None and clip.controls is not None
+    form = {name: getattr(clip, name) for name in ("frames", "crf", "crop_factor", "detail", "has_sound")}
+    made_by = ["synthetic", "mesh", "tiny", 3, 256, "25", "veryfast", 16000]
+    facts = [clip.start_seconds, clip.face.sha256, clip.window.box, clip.speech.sha256, clip.controls.to_json()]
+    text = json.dumps([*made_by, form, *facts], sort_keys=True)
+    assert clip.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@given(
+    st.floats(1, 900), st.floats(1, 900), st.floats(2, 500), st.floats(2, 500), st.floats(1, 4), st.integers(64, 2000)
+)
+def test_the_side_of_a_crop_is_the_one_that_filming_cuts(
+    x: float, y: float, wide: float, high: float, factor: float, width: int
+) -> None:
+    box = (x, y, x + wide, y + high)
+    assert crop_side(width, 700, box, factor) == square_around(box, width=width, height=700, factor=factor).side
 
 
 def test_another_source_of_motion_is_another_clip_with_the_same_design(tmp_path: Path) -> None:
@@ -244,7 +296,7 @@ def test_recipes_are_found_by_name_and_say_what_they_are() -> None:
     for name in DATASET_RECIPES:
         assert recipe_named(name).name == name
         assert recipe_named(name).to_json()["fps"] == "25/1"
-    with pytest.raises(ValueError, match="tiny, small, small_motions, bench_512"):
+    with pytest.raises(ValueError, match="tiny, small, small_motions, bench_512, cross_tiny, person_shift"):
         recipe_named("huge")
 
 

@@ -146,6 +146,27 @@ def test_a_crop_of_a_large_face_does_not_alias() -> None:
     assert abs(float(small.mean()) - 127.5) < 2 and float(small.std()) < 6
 
 
+@pytest.mark.parametrize(
+    ("scale", "angle", "middle"), [(0.5, 0.0, (640, 360)), (0.31, 0.2, (300, 200)), (0.2, -0.3, (1200, 90))]
+)
+def test_a_shrunk_warp_shows_what_shrinking_the_whole_picture_shows(
+    scale: float, angle: float, middle: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (90, 160, 3), np.uint8)
+    image = np.asarray(cv2.resize(noise, (1280, 720), interpolation=cv2.INTER_CUBIC), np.uint8)
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.concatenate([linear, (100 - linear @ np.array(middle))[:, None]], axis=1)
+    count = (round(1280 * scale * 1.2), round(720 * scale * 1.2))
+    whole = cv2.resize(image, count, interpolation=cv2.INTER_AREA)
+    ratio = np.array([1280 / count[0], 720 / count[1]])
+    shift = matrix[:, 2] + matrix[:, :2] @ (0.5 * ratio - 0.5)
+    on_small = np.concatenate([matrix[:, :2] * ratio, shift[:, None]], axis=1)
+    expected = cv2.warpAffine(whole, on_small, (200, 200), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = np.abs(warp(image, matrix.astype(np.float32), 200).astype(int) - expected)
+    assert difference.mean() < 0.7 and np.quantile(difference, 0.99) <= 4
+
+
 def test_a_shrunk_warp_keeps_positions() -> None:
     image = np.zeros((500, 700, 3), np.uint8)
     image[200:241, 300:341] = 255

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from forge.workers import TRIES, run_tasks
+import pytest
+
+from media.clip import MediaError
+from media.crew import TRIES, run_tasks
+from media.places import Here, Outcome, Room, in_order, place_of
 
 
-def start_squaring() -> Callable[[int], int]:
+def start_squaring(room: Room) -> Callable[[int], int]:
     def square(number: int) -> int:
         if number == 13:
             raise ValueError("unlucky\nnumber")
@@ -22,7 +27,7 @@ def start_squaring() -> Callable[[int], int]:
     return square
 
 
-def start_broken() -> Callable[[int], int]:
+def start_broken(room: Room) -> Callable[[int], int]:
     raise RuntimeError("no such model")
 
 
@@ -51,6 +56,55 @@ def test_a_start_that_fails_is_told_for_every_task() -> None:
     assert errors == ["cannot start: no such model"] * 2
 
 
+def test_tasks_abreast_are_done_by_threads_of_this_process_each_read_when_one_is_free() -> None:
+    read: list[int] = []
+    together = threading.Barrier(3, timeout=20)
+
+    def start(room: Room) -> Callable[[int], int]:
+        def work(number: int) -> int:
+            if number < 3:
+                together.wait()  # ends only when three are in work at the same time
+            if number == 13:
+                raise ValueError("unlucky")
+            return number * number
+
+        return work
+
+    def tasks() -> Iterator[int]:
+        for number in range(200):
+            read.append(number)
+            yield number
+
+    outcomes = Here(1, abreast=3).run(tasks(), start)
+    first = [next(outcomes) for _ in range(2)]
+    assert {outcome.result for outcome in first} <= {0, 1, 4} and len(read) <= 6
+    rest = {outcome.task: outcome for outcome in outcomes}
+    assert len(rest) == 198 and rest[13].error == "unlucky" and rest[199].result == 199 * 199
+    with pytest.raises(ValueError, match="abreast"):
+        Here(2, abreast=2)
+
+
+def test_no_workers_are_refused_and_a_gpu_is_only_shared_by_a_cluster() -> None:
+    with pytest.raises(ValueError, match="workers must be at least 1"):
+        Here(0)
+    with pytest.raises(MediaError, match="name one with --ray"):
+        place_of(gpus_per_worker=0.5)
+    assert place_of() == Here(1) and place_of(workers=3) == Here(3)
+
+
+def test_outcomes_are_put_in_order_as_soon_as_they_can_be() -> None:
+    came: list[int] = []
+
+    def outcomes() -> Iterator[Outcome[tuple[int, str], str]]:
+        for number in (2, 0, 3, 1):
+            came.append(number)
+            yield Outcome((number, "x"), str(number))
+
+    told = in_order(outcomes())
+    assert next(told).result == "0" and came == [2, 0]
+    assert [outcome.result for outcome in told] == ["1", "2", "3"]
+
+
 def test_tasks_are_read_only_as_fast_as_they_are_done() -> None:
     read: list[int] = []
 
@@ -69,15 +123,15 @@ def test_tasks_are_read_only_as_fast_as_they_are_done() -> None:
 ORPHANS = """
 import sys, time
 sys.path.insert(0, {here!r})
-from test_forge_workers import start_sleeping
-from forge.workers import run_tasks
+from test_places import start_sleeping
+from media.crew import run_tasks
 if __name__ == "__main__":
     for outcome in run_tasks(iter(range(100)), start_sleeping, workers=2):
         print(outcome.result, flush=True)
 """
 
 
-def start_sleeping() -> Callable[[int], int]:
+def start_sleeping(room: Room) -> Callable[[int], int]:
     def sleep(number: int) -> int:
         time.sleep(0.2)
         return os.getpid()

@@ -1,14 +1,6 @@
-"""Many tasks over several processes of one machine, each result as it comes.
+"""Many tasks over several processes of one machine; see `media.places` for the rules.
 
-    for outcome in run_tasks(tasks, start_worker, workers=2):
-        outcome.task, outcome.result, outcome.error
-
-`start_worker` is called once in every process and returns the function that does one task. Rules:
-
-1. One task at a time for each process, the next one only when it is done: memory is bounded by the number of processes.
-2. An exception is an answer (`Outcome.error`), never the end of the run.
-3. A process that dies costs its task's time: the task is tried again in a fresh process, `TRIES` times in all.
-4. When this process ends in any way, kill -9 included, the others end too.
+One task at a time for each process. A task whose process dies is tried again in a fresh one, `TRIES` times in all.
 """
 
 from __future__ import annotations
@@ -20,32 +12,22 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Generic, TypeVar
+from typing import Generic
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from media.places import Outcome, Result, Room, Start, Task
 
 TRIES = 2
 """How often a task may take its process down before it counts as failed."""
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[Task, Result]):
-    """What became of one task."""
-
-    task: Task
-    result: Result | None
-    error: str | None = None
-    """One line; None when there is a result."""
-    cause: str | None = None
-    """Name of the exception, or "worker died": what failures are counted by."""
-
-
 def run_tasks(
-    tasks: Iterable[Task], start: Callable[[], Callable[[Task], Result]], *, workers: int
+    tasks: Iterable[Task], start: Start[Task, Result], *, workers: int, abreast: int = 1
 ) -> Iterator[Outcome[Task, Result]]:
     """Do every task; outcomes come in the order in which they finish.
 
@@ -53,6 +35,8 @@ def run_tasks(
         tasks: read only as fast as processes become free; must pickle when `workers` > 1.
         start: makes the function that does one task; called once in each process; must pickle when `workers` > 1.
         workers: number of processes; 1 works in this one.
+        abreast: tasks that one process has in work at the same time, by threads: where a GPU does most of it, the
+            processor then encodes and signs one clip while the next is drawn.
 
     Raises:
         ValueError: for fewer than one worker.
@@ -61,15 +45,35 @@ def run_tasks(
         raise ValueError(f"workers must be at least 1, got {workers}")
     if workers == 1:
         with one_thread():
-            work = start()
-            for task in tasks:
-                yield _attempt(work, task)
+            work = start(Room())
+            if abreast == 1:
+                for task in tasks:
+                    yield attempt(work, task)
+            else:
+                yield from _abreast(work, iter(tasks), abreast)
         return
+    if abreast != 1:
+        raise ValueError("tasks are done abreast by one process only: give one worker")
     crew = _Crew(start)
     try:
         yield from crew.run(iter(tasks), workers)
     finally:
         crew.dismiss()
+
+
+def _abreast(work: Callable[[Task], Result], tasks: Iterator[Task], count: int) -> Iterator[Outcome[Task, Result]]:
+    """Tasks by `count` threads of this process; each read when a thread is free for it."""
+    with ThreadPoolExecutor(count) as threads:
+        waiting = {threads.submit(attempt, work, task) for task in islice(tasks, count)}
+        try:
+            while waiting:
+                done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+                waiting |= {threads.submit(attempt, work, task) for task in islice(tasks, len(done))}
+                for one in done:
+                    yield one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 @contextlib.contextmanager
@@ -90,14 +94,16 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _attempt(work: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
+def attempt(work: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
+    """Do one task; whatever goes wrong is its outcome."""
     try:
         return Outcome(task, work(task))
-    except Exception as error:  # noqa: BLE001 -- rule 2: whatever goes wrong in one task is reported as its outcome
-        return Outcome(task, None, _line(error), type(error).__name__)
+    except Exception as error:  # noqa: BLE001 -- rule 2: whatever goes wrong in one task is its outcome
+        return Outcome(task, None, one_line(error), type(error).__name__)
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 500 characters."""
     return " ".join(str(error).split())[:500] or type(error).__name__
 
 
@@ -114,7 +120,7 @@ class _Seat(Generic[Task]):
 class _Crew(Generic[Task, Result]):
     """The processes of one run."""
 
-    def __init__(self, start: Callable[[], Callable[[Task], Result]]) -> None:
+    def __init__(self, start: Start[Task, Result]) -> None:
         self._start = start
         self._seats: list[_Seat[Task]] = []
         self._again: deque[tuple[Task, int]] = deque()
@@ -186,7 +192,7 @@ class _Crew(Generic[Task, Result]):
             self._close(seat)
 
 
-def _serve(pipe: Connection, start: Callable[[], Callable[[Task], Result]]) -> None:
+def _serve(pipe: Connection, start: Start[Task, Result]) -> None:
     """The life of one process: set up, then task by task until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -198,11 +204,11 @@ def _serve(pipe: Connection, start: Callable[[], Callable[[Task], Result]]) -> N
             except EOFError:
                 return
             try:  # inside the loop: a start that fails is the answer to every task, not a silent death
-                work = work or start()
+                work = work or start(Room(is_driver=False))
             except Exception as error:  # noqa: BLE001 -- rule 2
-                pipe.send((None, f"cannot start: {_line(error)}", type(error).__name__))
+                pipe.send((None, f"cannot start: {one_line(error)}", type(error).__name__))
                 continue
-            outcome = _attempt(work, task)
+            outcome = attempt(work, task)
             pipe.send((outcome.result, outcome.error, outcome.cause))
 
 
