@@ -29,13 +29,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from benchmarks.tables import RESULTS, Result, Row, Table
-from forge.dataset import Request, Run, make_dataset
+from forge.dataset import Request, looked_at, make_dataset
 from forge.filming import Made
+from forge.makers import OpenMakers
+from forge.methods import Shot
+from forge.plan import Plan, PlannedClip
 from forge.progress import ProgressFile
 from forge.recipes import DatasetRecipe, tiny
+from forge.run import Run
+from forge.sealing import film_and_sign
+from forge.staging import Footage, Stage
 from media.catalog import Sample
 from media.catalog_file import CatalogFile
-from media.places import Outcome, Start, Task, Workforce, place_of
+from media.crew import one_thread
+from media.places import Outcome, Room, Start, Task, Workforce, place_of
 from media.places import Result as Res
 from provenance.credential import Standing, read_credential
 from provenance.signing import verify_catalog
@@ -290,32 +297,16 @@ def _bare(request: Request) -> Iterator[None]:
 
     What it needs to know of them is found before the first pause, which is where timing begins.
     """
-    from forge.filming import StartFilming
-    from forge.inspecting import Inspection
-    from forge.material import list_pictures, list_speech
-    from forge.methods import Shot
-    from forge.plan import Plan
-    from forge.sealing import film_and_sign
-    from media.crew import one_thread
-    from media.places import Room
-
-    request.folder.mkdir(parents=True)
-    entries = [*list_pictures(request.portraits, request.everyone), *list_speech(request.speech)]
-    inspection = Inspection(request.folder, request.recipe, request.maker, request.place)
-    materials = inspection.of(entries, lambda known, of: None)
-    plan = Plan.of(request.recipe, materials, seed=0, method="mesh")
-    start = StartFilming(request.folder, request.recipe, request.maker, 0, request.maker.fingerprint())
-    yield
     with one_thread():
-        filming = start(Room()).__self__  # type: ignore[attr-defined]
-        for clip in plan.clips(request.clips):
-            assert clip.controls is not None and clip.motion is not None
-            shot = Shot(request.recipe.size, request.recipe.fps, clip.controls, clip.motion)
-            footage = filming._synthetic(clip, shot)
+        begun = False
+        for clip, shot, footage in _footage(request):
+            if not begun:
+                begun = True
+                yield
+            out = request.folder / f"{clip.id}.mp4"
             film_and_sign(
-                footage.frames, footage.sound, request.folder / f"{clip.id}.mp4", footage.claim,
-                shot=shot, crf=clip.crf, preset=request.recipe.preset,
-            )  # fmt: skip
+                footage.frames, footage.sound, out, footage.claim, shot=shot, crf=clip.crf, preset=request.recipe.preset
+            )
             yield
 
 
@@ -325,6 +316,86 @@ def _core_seconds() -> float:
         usage.ru_utime + usage.ru_stime
         for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     )
+
+
+@app.command()
+def rate(
+    work: Work, clips: int = 24, size: int = 512, method: str = "vasa", abreast: str = "1,2,4,8", out: Path = RESULTS
+) -> None:
+    """Clips an hour, made, encoded and signed by one process, so many at the same time; and where the time goes.
+
+    Meant for a CUDA GPU; without one the methods draw on the processor, and the figures say so.
+    """
+    import torch
+
+    work.mkdir(parents=True, exist_ok=True)
+    design = replace(recipe(), seconds=(4.0, 4.0), size=size)
+    rows: list[Row] = []
+    with as_file(files("countermark") / "demo_assets") as assets:
+        for count in (int(word) for word in abreast.split(",")):
+            folder = work / f"rate_{count}"
+            shutil.rmtree(folder, ignore_errors=True)
+            place = place_of(abreast=count)
+            marks: list[tuple[float, int]] = []
+            request = Request(design, folder, assets, assets, limit=clips, place=place, method=method)
+            make_dataset(request, lambda now, marks=marks: marks.append((time.monotonic(), now.done)))  # type: ignore[misc]
+            filming = [(at, done) for at, done in marks if done]
+            seconds = filming[-1][0] - filming[0][0]
+            rows.append(
+                {"clips at the same time": count, "clips an hour": round(3600 * (clips - filming[0][1]) / seconds)}
+            )
+        stages = _stages(Request(design, work / "stages", assets, assets, limit=4, method=method))
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no CUDA GPU"
+    tables = [
+        Table(f"{method}, {size} px, clips of 4 s", tuple(rows)),
+        Table("seconds a clip, one at a time", (stages,)),
+    ]
+    command = f"rate --clips {clips} --size {size} --method {method}"
+    _save(
+        out,
+        f"factory_rate_{method}_{size}",
+        command,
+        tables,
+        (device, "without the first clip, which loads what is needed"),
+    )
+
+
+def _stages(request: Request) -> Row:
+    """Seconds to draw, to encode, and to mark and sign one clip; the first one is not counted."""
+    from media.video import ClipWriter
+
+    shutil.rmtree(request.folder, ignore_errors=True)
+    totals = dict.fromkeys(("draw", "encode", "mark, print and sign", "masks"), 0.0)
+    for number, (clip, shot, footage) in enumerate(_footage(request)):
+        began = time.monotonic()
+        frames = list(footage.frames)
+        drawn = time.monotonic()
+        with ClipWriter(
+            request.folder / "a.mp4", shot.fps, shot.size, shot.size, footage.sound, crf=clip.crf
+        ) as writer:
+            for image in frames:
+                writer.add(image)
+        encoded = time.monotonic()
+        film_and_sign(frames, footage.sound, request.folder / "b.mp4", footage.claim, shot=shot, crf=clip.crf)
+        signed = time.monotonic()
+        for _ in footage.masks() if footage.masks else ():
+            pass
+        masked = time.monotonic()
+        encoding = encoded - drawn
+        spent = (drawn - began, encoding, max(0.0, signed - encoded - encoding), masked - signed)
+        if number:
+            totals = {name: totals[name] + value for name, value in zip(totals, spent, strict=True)}
+    return {name: round(value / (request.clips - 1), 3) for name, value in totals.items()}
+
+
+def _footage(request: Request) -> Iterator[tuple[PlannedClip, Shot, Footage]]:
+    """The planned clips of a request, staged by this process; what it needs to know of inputs is found first."""
+    request.folder.mkdir(parents=True)
+    plan = Plan.of(request.recipe, looked_at(request), seed=0, method=request.maker.name)
+    stage = Stage(request.recipe, 0, request.makers.fingerprints(), OpenMakers(request.makers), Room())
+    shot = Shot(request.recipe.size, request.recipe.fps)
+    for clip in plan.clips(request.clips):
+        yield clip, shot, stage.footage(clip)
 
 
 class Nowhere:
@@ -354,7 +425,6 @@ def million(clips: int = 1_000_000, out: Path = RESULTS) -> None:
     from tempfile import TemporaryDirectory
 
     from forge.outlook import pretend_materials
-    from forge.plan import Plan
 
     design = replace(tiny(), name="million", clips=clips)
     materials = pretend_materials(design, portraits=5000, speech=2000, reals=200_000)

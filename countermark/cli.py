@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from countermark import __version__
+from countermark.cli_export import export
 from detect.cli import app as detect_app
 from forge.cli import app as forge_app
 from provenance.cli import app as provenance_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(forge_app, name="forge")
 app.add_typer(detect_app, name="detect")
 app.add_typer(provenance_app, name="provenance")
+app.command()(export)
 
 
 def show_version(asked: bool) -> None:

@@ -136,7 +136,7 @@ def animate_to_file(
     facts = record_of(who, {"speech": said.sha256}, shot, method, crf)
     with opened(method) as maker, swept(out):
         take = maker.film(who, said.sound, shot)
-        frames = _told(counted(take, said.sound, shot.fps), take.motion.length, on_frame)
+        frames = _told(counted(take, said.sound, shot.fps), frames_for(said.sound.duration_seconds, shot.fps), on_frame)
         claim = claim_of(who, facts, out.name, speech=said.path)
         sealed = film_and_sign(frames, said.sound, out, claim, shot=shot, crf=crf, notify=notify)
     return Made(
@@ -156,7 +156,8 @@ def animate_to_file(
 def counted(take: Take, sound: Waveform, fps: Fraction) -> Iterator[UInt8Array]:
     """The frames of a take, which must be as many as the sound needs (rule 3)."""
     planned = frames_for(sound.duration_seconds, fps)
-    assert take.motion.length == planned, f"a method planned {take.motion.length} frames where {planned} are needed"
+    told = planned if take.motion is None else take.motion.length
+    assert told == planned, f"a method planned {told} frames where {planned} are needed"
     count = 0
     for count, image in enumerate(take.frames, 1):  # noqa: B007 -- counts what was yielded
         yield image

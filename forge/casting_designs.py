@@ -7,7 +7,7 @@ Rules:
 2. A pair has a rank in its stratum: a split, where people are grouped a group of a split, and where a maker needs
    sound, its silent clips apart. Factors are balanced by that rank (`forge.design`).
 3. A donor is another person's real clip; everybody gives as often as everybody else.
-4. A maker that lacks what it needs in a split (portraits, a second person) makes nothing there.
+4. A maker that lacks what it needs in a split (portraits, a second person, speech) makes nothing there.
 """
 
 from __future__ import annotations
@@ -119,6 +119,8 @@ class Designed:
     """Real windows by split and group, person by person."""
     seats: Mapping[tuple[str, str, str], int]
     """Spot of a person among the givers of a split and group."""
+    numbers: Mapping[str, tuple[int, int, int]]
+    """Portraits, people in real clips and recordings of the scarcest language, by split."""
     balanced_pairs: int
     """From here on groups are no longer used equally often, for want of material."""
 
@@ -140,12 +142,14 @@ class Designed:
         cells = [(splits[m.source], people_of(m)) for m in leads]
         said, speech_is_split = _speech_places(recipe, speech, [*portraits, *reals], splits, seed)
         by_cell = _cells(list(dict.fromkeys(order)), splits, people_of)
-        givers, seats = _givers(windows, splits, people_of)
-        makers = {}
+        wanted = any(maker.needs_donor for maker in facts.values())
+        givers, seats = _givers(windows if wanted else (), splits, people_of)
+        makers, numbers = {}, {}
         for split, _ in recipe.split_shares:
             named = [facts[name] for name in recipe.makers_of(split) or tuple(facts)]
-            faces, people = len(by_cell.get((split, ""), ())), len(givers.get((split, ""), ()))
-            makers[split] = tuple((maker, _can_work(maker, faces, people)) for maker in named)
+            voices = min(len(said.get((split, language), ())) for language in recipe.languages or ("",))
+            numbers[split] = len(by_cell.get((split, ""), ())), len(givers.get((split, ""), ())), voices
+            makers[split] = tuple((maker, not lacking(maker, *numbers[split])) for maker in named)
         strata, ranks, sizes = _strata(leads, cells, makers if windows else {})
         return cls(
             recipe=recipe,
@@ -162,6 +166,7 @@ class Designed:
             said=said,
             givers=givers,
             seats=seats,
+            numbers=numbers,
             balanced_pairs=_balanced_until(cells),
         )
 
@@ -250,9 +255,13 @@ def _same_voice(speech: Material, real: Material) -> bool:
     return speech.source == real.source or bool(speech.person and speech.person == real.person)
 
 
-def _can_work(maker: MakerFacts, portraits: int, people: int) -> bool:
-    """Whether a split has what a maker needs, by its numbers of portraits and of people in real clips."""
-    return not (maker.animates and not portraits) and not (maker.needs_donor and people < 2)
+def lacking(maker: MakerFacts, portraits: int, people: int, voices: int) -> str:
+    """What a maker needs and a split does not have, by its numbers; "" for nothing."""
+    if maker.animates and not portraits:
+        return "portraits"
+    if maker.needs_donor and people < 2:
+        return "a second person whose face it could take"
+    return "speech" if maker.needs_speech and not voices else ""
 
 
 def _strata(
@@ -338,7 +347,7 @@ def _speech_places(
     A voice that belongs to somebody who is seen, or was cut from a video that is, goes where that one is.
 
     Raises:
-        ForgeError: when a language, or a split, is left without any.
+        ForgeError: when nobody speaks a language.
     """
     names = [split for split, _ in recipe.split_shares]
     home = {m.person: splits[m.source] for m in people} | {m.source: splits[m.source] for m in people}
@@ -347,15 +356,14 @@ def _speech_places(
     is_split = True
     for language in dict.fromkeys(recipe.languages or ("",)) if speech else ():
         mine = [m for m in speech if language in ("", m.language)]
+        if not mine:
+            raise ForgeError(f"no usable speech in {language!r}; the table has {_languages(speech)}")
         todo = shuffled(sorted({_voice(m) for m in mine} - set(place)), seed, f"voices/{language}")
         place |= dict(zip(todo, quotas(len(todo), recipe.split_shares), strict=True))
         kept_apart = {place[_voice(m)] for m in mine} == set(names)
         is_split = is_split and kept_apart
         for split in names:
             heard = [m for m in mine if place[_voice(m)] == split or not (kept_apart or _is_home(m, home))]
-            if not heard:
-                what = f"speech in {language!r}" if language else "speech"
-                raise ForgeError(f"no usable {what} for the split {split}; the table has {_languages(speech)}")
             out[split, language] = tuple(shuffled(heard, seed, f"speech/{split}", key=lambda m: m.sha256))
     return out, is_split
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from forge.casting_designs import Designed
+from forge.casting_designs import Designed, lacking
 from forge.design import face_factors_of
 from forge.headcount import Headcount
 from forge.plan import Plan, PlannedClip
@@ -70,8 +70,7 @@ def _of_design(plan: Plan, casting: Designed, limit: int) -> Iterator[str]:
     for split, named in casting.makers.items():
         for maker, can_work in dict.fromkeys(named):
             if not can_work:
-                lacks = "portraits" if maker.animates else "a second person whose face it could take"
-                yield f"{maker.name} makes nothing in {split}, for want of {lacks}"
+                yield f"{maker.name} makes nothing in {split}, for want of {lacking(maker, *casting.numbers[split])}"
     pairs = min(-(-limit // plan.clips_a_pair), len(plan.reals) or limit)
     if recipe.groups and casting.balanced_pairs < pairs and plan.reals:
         yield f"groups of people are used equally often for the first {casting.balanced_pairs:,} pairs only"

@@ -22,7 +22,31 @@ if TYPE_CHECKING:
     from rich.console import Console
     from typer._click.core import Context
 
+    from forge.dataset import DatasetReport
     from forge.progress import Progress
+
+
+MakerNames = Annotated[
+    list[str] | None,
+    typer.Option(help="Who makes the clips, instead of the recipe's makers (docs/datasets.md); again for more."),
+]
+Foreigners = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='A generator of yours, run with your rights: "NAME=COMMAND {portrait} {speech} {out}" or NAME=module:f.'
+    ),
+]
+Abreast = Annotated[
+    int,
+    typer.Option(help="Clips that one process (each of a cluster) has in work: more than 1 pays beside a GPU."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
+]
+GpusPerWorker = Annotated[float, typer.Option(help="On a cluster, the part of a GPU each worker needs.")]
+ProgressPath = Annotated[Path | None, typer.Option(help="A JSON file that says how far the run is, kept current.")]
+Workers = Annotated[int | None, typer.Option(help="Processes at the same time: 1, or on a cluster every core.")]
 
 
 class MakesByDefault(TyperGroup):
@@ -55,22 +79,15 @@ def make(
     consent: Consent = None,
     license: License = None,
     limit: Annotated[int | None, typer.Option(help="At most so many clips, instead of the recipe's.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes at the same time: 1, or on a cluster every core.")
-    ] = None,
-    abreast: Annotated[
-        int, typer.Option(help="With one worker, clips in work at the same time: pays where a GPU draws them.")
-    ] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
-    ] = None,
-    gpus_per_worker: Annotated[float, typer.Option(help="On a cluster, the part of a GPU each worker needs.")] = 0.0,
-    progress: Annotated[
-        Path | None, typer.Option(help="A JSON file that says how far the run is, kept current.")
-    ] = None,
+    workers: Workers = None,
+    abreast: Abreast = 1,
+    ray: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    progress: ProgressPath = None,
     size: Annotated[Size | None, typer.Option(help="Pixels a side, instead of the recipe's.")] = None,
     method: Annotated[str, typer.Option(help="How faces are drawn: mesh or vasa.")] = "mesh",
+    maker: MakerNames = None,
+    foreign: Foreigners = None,
     motion: Annotated[
         str | None, typer.Option(help="baseline, diffusion or a .safetensors file, instead of the recipe's.")
     ] = None,
@@ -85,6 +102,7 @@ def make(
         from dataclasses import replace
 
         from forge.dataset import Request, make_dataset
+        from forge.foreign import Foreign
         from forge.motion.sources import MotionSource
         from forge.progress import ProgressFile
         from forge.recipes import recipe_named
@@ -93,6 +111,9 @@ def make(
         design = recipe_named(recipe)
         if motion is not None:
             design = replace(design, motions=(MotionSource.parse(motion),))
+        others = tuple(Foreign.parse(text) for text in foreign or ())
+        if maker or others:
+            design = replace(design, makers=(*(maker or design.makers), *(one.full_name for one in others)))
         request = Request(
             recipe=replace(design, size=int(size.value)) if size else design,
             folder=out,
@@ -104,6 +125,7 @@ def make(
             place=place_of(workers=workers, ray=ray, gpus_per_worker=gpus_per_worker, abreast=abreast),
             seed=seed,
             method=method,
+            others=tuple(one.manipulation() if one.takes_clip else one.method() for one in others),
         )
         tell = ProgressFile(progress) if progress else None
         with progress_table(console) as show:
@@ -114,17 +136,7 @@ def make(
                     tell(now)
 
             report = make_dataset(request, watch, console.print)
-        for warning in report.warnings:
-            console.print(plain(f"note: {warning}"))
-        for name, reason in report.skipped_inputs.items():
-            console.print(plain(f"left out {name}: {reason}"))
-        count = f"{report.clips} clip" if report.clips == 1 else f"{report.clips} clips"
-        console.print(plain(f"{count} in {out} ({report.made} made now), signed: {report.standing}"))
-        print_facts(report.to_json())
-        if not report.complete:
-            causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())
-            console.print(plain(f"error: planned clips could not be made: {causes}; see {out / 'failures.jsonl'}"))
-            raise typer.Exit(1)
+        _tell_report(console, report)
 
 
 @app.command()
@@ -190,6 +202,26 @@ def plan(
         out = Console(highlight=False, soft_wrap=True)
         for line in told.lines():
             out.print(line)
+
+
+def _tell_report(console: Console, report: DatasetReport) -> None:
+    """In words on stderr, as JSON on stdout; exit code 1 when a planned clip is missing."""
+    for warning in report.warnings:
+        console.print(plain(f"note: {warning}"))
+    for name, reason in report.skipped_inputs.items():
+        console.print(plain(f"left out {name}: {reason}"))
+    if report.rejected:
+        causes = ", ".join(f"{count} {cause}" for cause, count in report.rejected.items())
+        console.print(plain(f"drawn anew, having not passed the quality gate: {causes}; see rejected.jsonl"))
+    count = f"{report.clips} clip" if report.clips == 1 else f"{report.clips} clips"
+    console.print(plain(f"{count} in {report.folder} ({report.made} made now), signed: {report.standing}"))
+    print_facts(report.to_json())
+    if not report.complete:
+        causes = ", ".join(f"{count} {cause}" for cause, count in report.failures.items())
+        console.print(
+            plain(f"error: planned clips could not be made: {causes}; see {report.folder / 'failures.jsonl'}")
+        )
+        raise typer.Exit(1)
 
 
 @contextmanager

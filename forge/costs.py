@@ -20,7 +20,7 @@ from forge.recipes import DatasetRecipe
 DISK_SOURCE = "mean of 42 clips of the factory, at CRF 18, 23 and 28; half to twice as much for other footage"
 CPU_SOURCE = (
     "processor time of the same clips and of 60 frames through each manipulation, one core of a 2.80 GHz Xeon that "
-    "others worked beside; vasa: the CPU student of benchmarks/results/speed_face_*.json"
+    "others worked beside, without the quality gate; vasa: the CPU student of benchmarks/results/speed_face_*.json"
 )
 VIDEO_BYTES_A_SECOND: Mapping[int, Mapping[int, float]] = MappingProxyType(
     {256: {18: 61_000, 23: 30_500, 28: 19_500}, 512: {18: 140_000, 23: 70_000, 28: 37_000}}

@@ -38,8 +38,8 @@ Segments = tuple[tuple[float, float], ...]
 
 REAL = "real"
 """What takes a maker's place in a clip that nobody made."""
-SEED_DRAW, SHARED_DRAWS = 10, 2
-"""Spot of the seed among a pair's draws; how many of the first belong to both twins."""
+SEED_DRAW = 10
+"""Place of the seed among a pair's draws."""
 SPARE = 8
 """Draws after the seed, for segments."""
 RANGES_IN_ORDER = (
@@ -178,12 +178,11 @@ class Design:
         Args:
             spot: of the pair.
             makers: those that can forge it, as often as they are to be used; () where nobody chooses.
-            attempt: above 0, what only the forgery has is drawn anew: gaze to lip gain, the seed, excerpt, donor.
+            attempt: above 0, everything but the levels of the design is drawn anew.
         """
         values, raw, spare = self._row(spot.index)
         if attempt:
-            fresh, raw, spare = self._drawn([f"{self.seed}/{self.recipe.name}/{spot.index}/attempt/{attempt}"])[0]
-            values = values[:SHARED_DRAWS] + fresh[SHARED_DRAWS:]
+            values, raw, spare = self._drawn([f"{self.seed}/{self.recipe.name}/{spot.index}/attempt/{attempt}"])[0]
         chosen = self._chosen(spot, makers)
         if self._levels:
             values = [
@@ -273,11 +272,6 @@ class Design:
             rounded_NR[tuple(at)] = round(float(value_NR[tuple(at)]), 3)
         columns = (rounded_NR.tolist(), raw_NC[:, SEED_DRAW].tolist(), chance_NC[:, SEED_DRAW + 1 :].tolist())
         return list(zip(*columns, strict=True))
-
-
-def draw_pair(recipe: DatasetRecipe, seed: int, index: int) -> Pair:
-    """The factors of pair `index` of a design without strata."""
-    return Design(recipe, seed).pair(Spot(index))
 
 
 def draw_segments(chances: Sequence[float]) -> Segments:

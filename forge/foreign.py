@@ -175,7 +175,7 @@ class ForeignMaker:
         placed = Reference.of(faces[0], x0, y0, side)
         given: dict[str, Any] = {"portrait": picture, "speech": speech}
         frames = made_by(self._foreign, given, shape, placed, self._finder)
-        return Take(None, iter(frames), None)  # type: ignore[arg-type]
+        return Take(None, iter(frames), None)
 
     def sit(self, portrait: Portrait, size: int) -> Sitter:
         """Refused: a foreign generator makes whole clips."""

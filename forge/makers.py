@@ -8,6 +8,7 @@ crew.method("mesh").film(...), crew.manipulation("face_swap").forge(...)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ from forge.recipes import DatasetRecipe
 
 if TYPE_CHECKING:
     from media.faces import FaceFinder
+
+
+FOREIGN = "foreign:"
+"""How the names of makers begin that are not ours (`forge.foreign`)."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ class OpenMakers:
     _finder: FaceFinder | None = None
     fitting: RLock = field(default_factory=RLock)
     """Held while a maker is loaded and while it looks at faces: neither can be done twice at a time."""
+
+    def alone(self, name: str) -> AbstractContextManager[object]:
+        """What is held while a maker looks at a face; a foreign one runs elsewhere and takes long."""
+        return nullcontext() if name.startswith(FOREIGN) else self.fitting
 
     def method(self, name: str) -> Maker:
         """A loaded method."""

@@ -60,10 +60,10 @@ class Shot:
 class Take:
     """A filmed clip: frames to be read once, and what is true of them."""
 
-    motion: Motion
-    """Of every frame: what the face was told to do."""
+    motion: Motion | None
+    """Of every frame: what the face was told to do; None where nobody knows."""
     frames: Iterator[UInt8Array]
-    """(size, size, 3) uint8 RGB, one for each frame of `motion`."""
+    """(size, size, 3) uint8 RGB, as many as the speech is long."""
     masks: Callable[[], Iterable[NDArray[np.bool_]]] | None = None
     """(size, size) bool for every frame: the synthesised face, forehead to chin; None when the method cannot tell."""
 

@@ -93,13 +93,15 @@ class Outlook:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people, as rich markup."""
+        """The same for people, as rich markup; names out of tables are escaped."""
+        from rich.markup import escape
+
         yield f"[bold]{self.recipe}[/]: {self.clips:,} clips, {self.hours:.1f} hours of video"
         yield from _table_lines(self)
         yield ""
         for name, table in self.factors.items():
             shares = sum(table.values()) or 1
-            yield f"  {name:<20}" + ", ".join(f"{level} {100 * n / shares:.0f}%" for level, n in table.items())
+            yield f"  {name:<20}" + ", ".join(f"{escape(level)} {100 * n / shares:.0f}%" for level, n in table.items())
         for name, (least, mean, most) in self.ranges.items():
             yield f"  {name:<20}{least:g} to {most:g}, mean {mean:.3g}"
         if self.combinations > 1:
@@ -112,7 +114,7 @@ class Outlook:
         yield ""
         yield from _power_lines(self.power)
         for warning in self.warnings:
-            yield f"[yellow]note:[/] {warning}"
+            yield f"[yellow]note:[/] {escape(warning)}"
 
 
 def outlook(plan: Plan, limit: int, *, icc: float = ASSUMED_ICC, looked_at: int = LOOKED_AT) -> Outlook:

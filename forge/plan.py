@@ -270,8 +270,8 @@ class Plan:
         start = self._excerpt(twins, pair, speech)
         digest = ""
         if ids:
-            seen = self._text(portrait.sha256, lambda: [portrait.sha256, portrait.windows[0].box])
-            said = self._text(speech.sha256, lambda: [speech.sha256])
+            seen = self._text((portrait.role, portrait.sha256), lambda: [portrait.sha256, portrait.windows[0].box])
+            said = self._text((speech.role, speech.sha256), lambda: [speech.sha256])
             # the baseline is not named: ids are older than there being anything else
             moved = self._text(pair.motion, lambda: [] if pair.motion == RULES else [pair.motion.to_json()])
             rest = (repr(start), seen, said, CONTROLS_TEXT % CONTROLS_VALUES(pair.controls), moved)

@@ -61,7 +61,7 @@ _LONGEST_LAG, _HIGH_PASS, _SHORTEST_SPEECH = 0.8, 0.6, 1.6
 """Seconds: shifts that are tried, slower changes of the mouth's brightness that are left out, and what is compared."""
 _LEAST_OPENING = 0.03
 """Standard deviation of the told opening below which nobody speaks."""
-_LEAST_MATCH, _LEAST_GAIN = 0.5, 0.2
+_LEAST_MATCH, _LEAST_GAIN = 0.6, 0.25
 """Correlation with the told opening that another shift needs, and by how much it must beat none."""
 
 
@@ -74,8 +74,9 @@ class Gate:
     least_face_share: float | None = 0.6
     """Share of looks in which a face is found inside the picture. Good clips: 1.0; windows of real videos are chosen by
     .7 of other frames."""
-    most_frozen_share: float | None = 0.5
-    """Share of the time in which something is heard (of all time, without sound) that the picture stands still."""
+    most_frozen_share: float | None = 0.45
+    """Share of the time in which something is heard (of all time, without sound) that the picture stands still. One of
+    96 recordings was a still picture; all others have 0."""
     most_flash: float | None = 0.15
     """Change of brightness that comes and goes within one frame, in parts of the mean; the largest of a clip. Good
     clips up to .073; a black frame 1.0, a photographer's flash above .2."""
@@ -84,7 +85,7 @@ class Gate:
     most_disorder: float | None = 0.03
     """How much shorter the way through the pictures becomes when two neighbours change places, in parts of the way.
     Good clips up to .006; one of 96 recordings had frames out of order (.23), two neighbours exchanged: .3."""
-    most_drift: float | None = 1.35
+    most_drift: float | None = 1.6
     """How far the face after any moment is from the face before it in shape, skin colour and coarse picture: geometric
     mean of the three, each over what a good clip rarely exceeds."""
     most_unlike: float | None = 2.5
@@ -105,6 +106,10 @@ class Gate:
     def off(cls) -> Gate:
         """Nothing is asked, nothing is measured."""
         return cls(1.5, None, None, None, None, None, None, None, None)
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain JSON values: datasets of another gate are other datasets."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def is_off(self) -> bool:
@@ -232,7 +237,7 @@ class Examiner:
         if len(past) > self._lag:
             changes = np.abs(cells - past[0]).ravel()
             changes.partition(changes.size - STILL_CELLS)
-            self._still.append(changes[-STILL_CELLS] < STILL_LEVELS)
+            self._still.append(int(changes[-STILL_CELLS] < STILL_LEVELS))
         self._printer.add(grey)
         if self._gate.looks:
             if self._count % self._every == 0:
@@ -241,11 +246,13 @@ class Examiner:
         self._count += 1
 
     def _frozen_share(self, sound: Waveform | None) -> float | None:
-        still = np.frombuffer(bytes(self._still), np.uint8)
-        if not len(still):
+        if not self._still:
             return None
-        heard = np.ones(len(still), bool) if sound is None else loud(sound, self._fps, self._count)[self._lag :]
-        return float(still[heard if heard.sum() >= self._lag else slice(None)].mean())
+        still = np.frombuffer(bytes(self._still), np.uint8)
+        # what is as it was so long ago stood still all the time in between
+        stood = np.convolve(still, np.ones(self._lag + 1), "full") > 0
+        heard = np.ones(self._count, bool) if sound is None else loud(sound, self._fps, self._count)
+        return float(stood[heard if heard.sum() >= self._lag else slice(None)].mean())
 
     def _unlike(self, portrait: UInt8Array) -> float | None:
         if not self._gate.looks or not self._faces.looks:
@@ -334,12 +341,10 @@ def loud(sound: Waveform, fps: Fraction, frames: int) -> NDArray[np.bool_]:
 # ------------------------------------------------------------------------------------------ faces
 
 SHAPE_POINTS = (
-    # fmt: off
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 234, 93, 127, 162, 21, 54, 103, 67, 109,
     168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 129, 358, 33, 133, 362, 263,
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 117, 118, 50, 123, 346, 347, 280, 352,
-    # fmt: on
-)
+)  # fmt: skip
 """Landmarks of the head above the mouth, which speech does not move: outline, nose, corners of the eyes, brows, cheeks.
 """
 _SHAPE_SCALE, _SKIN_SCALE, _TILE_SCALE = 0.035, (6.0, 2.0, 2.0), (20.0, 3.0, 3.0)
@@ -369,12 +374,12 @@ class Look:
         """The same from its aligned (64, 64, 3) crop."""
         lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.float32)
         skin = np.median(lab[20:44, 18:46].reshape(-1, 3), axis=0) / _SKIN_SCALE
-        tile = cv2.resize(lab, (4, 4), interpolation=cv2.INTER_AREA) / _TILE_SCALE
+        tile = np.asarray(cv2.resize(lab, (4, 4), interpolation=cv2.INTER_AREA) / _TILE_SCALE, np.float32)
         count = len(SHAPE_POINTS)
         return cls(
             (_fronted(face) / (_SHAPE_SCALE * count**0.5)).ravel().astype(np.float32),
             np.asarray(skin, np.float32),
-            np.asarray(tile, np.float32).ravel() / 4,
+            tile.ravel() / np.float32(4),
         )
 
 
@@ -387,9 +392,10 @@ def _fronted(face: FaceObservation) -> FloatArray:
 
 
 def _distances(some: list[Look], others: list[Look]) -> FloatArray:
-    """(N, M) how far looks are from looks: geometric mean of the three, because light changes colours alone and a turn
-    of the head changes shapes alone, but somebody else changes all.
-    """  # noqa: D205 -- one sentence
+    """(N, M) how far looks are from looks: the geometric mean of the three.
+
+    Light changes colours alone, a turn of the head changes shapes alone; somebody else changes all.
+    """
     product = np.ones((len(some), len(others)))
     for name in ("shape", "skin", "tile"):
         a, b = (np.stack([getattr(look, name) for look in looks]) for looks in (some, others))
@@ -492,8 +498,9 @@ def lag_of(seen: Curve, told: Curve, fps: float) -> float | None:
     if length < _SHORTEST_SPEECH * fps or float(told.std()) < _LEAST_OPENING or not np.isfinite(seen).all():
         return None
     a, b = (_quick(curve, fps) for curve in (seen, told))
-    fits = {lag: _correlation(a[max(0, lag) : length + min(0, lag)], b[max(0, -lag) : length - max(0, lag)])
-            for lag in range(-reach, reach + 1)}  # fmt: skip
+    fits = {}
+    for lag in range(-reach, reach + 1):
+        fits[lag] = _correlation(a[max(0, lag) : length + min(0, lag)], b[max(0, -lag) : length - max(0, lag)])
     best = max(fits, key=lambda lag: (fits[lag], -abs(lag)))
     return best / fps if fits[best] >= _LEAST_MATCH and fits[best] - fits[0] >= _LEAST_GAIN else 0.0
 

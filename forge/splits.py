@@ -102,6 +102,8 @@ def group_of(material: Material, columns: Sequence[str]) -> str:
 
     A number of years becomes a span of years, and a column that the table leaves empty reads "unstated".
     """
+    if not columns:
+        return ""
     said = dict(material.traits)
     return ", ".join(_years(said.get(column, UNSTATED)) if column == "age" else said.get(column, UNSTATED)
                      for column in columns)  # fmt: skip

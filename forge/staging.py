@@ -93,7 +93,7 @@ class Stage:
         square = square_around(clip.window.box, width=width, height=height, factor=clip.crop_factor)
         framed = replace(picture, image=cut_to_detail(picture.image, square, clip.detail, shot.size))
         sound = excerpt(said.sound, clip.start_seconds, clip.frames, self.recipe)
-        with self.crew.fitting:
+        with self.crew.alone(clip.maker):
             take = self.crew.method(clip.maker).film(framed, sound, shot)
         claim = Claim(
             source_type=synthetic_source_type(picture.declaration),
@@ -138,7 +138,7 @@ class Stage:
             speech = excerpt(said.sound, clip.speech_start_seconds, clip.frames, self.recipe)
             inputs["speech"] = said.sha256
             ingredients.append(Ingredient(said.path, "speech"))
-        with self.crew.fitting:
+        with self.crew.alone(clip.maker):
             forgery = self.crew.manipulation(clip.maker).forge(scene, Cast(donor, speech), clip.random())
         moved = forgery.motion is not None
         if clip.segments is not None and kind.label is Label.SYNTHETIC:

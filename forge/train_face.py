@@ -240,9 +240,9 @@ def learning_rate(recipe: FaceRecipe, progress: float, since_start: int) -> floa
 
 
 def _move(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """One step of an optimiser at a rate."""
+    """One step of an optimiser at a rate, or at the share of it that a group of parameters gets."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
     optimiser.step()
 
 

@@ -167,6 +167,10 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""One for all lines: `json.loads` would build another for each."""
+
+
 def parse_line(path: Path, number: int, line: str) -> Sample:
     """One line of a catalog.
 
@@ -179,7 +183,7 @@ def parse_line(path: Path, number: int, line: str) -> Sample:
         MediaError: in one line that names the place.
     """
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = _DECODER.decode(line)
         if not isinstance(value, dict):
             raise ValueError(f"a line must be an object, got {type(value).__name__}")
         return Sample.from_json(value)

@@ -20,6 +20,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,8 +39,8 @@ TRIES = 4
 """How often a task may lose its worker before it counts as failed: more than on one machine, since nodes die, too."""
 STILLBORN = 10
 """So many workers in a row that die before their first word are no accident."""
-IN_HAND = 2
-"""Tasks a worker has: the one it does, and the one it begins when that is done."""
+AHEAD = 1
+"""Tasks a worker has beside those it does: it begins them without asking."""
 LOOK_AROUND_SECONDS = 5.0
 """How often the driver looks whether nodes have come or gone."""
 PATIENCE_SECONDS = 120.0
@@ -61,6 +62,9 @@ class OnRay:
     """At most so many; None takes every core, also of nodes that come later."""
     gpus_per_worker: float = 0.0
     """What each worker needs of a GPU; 0 asks for a core alone."""
+    abreast: int = 1
+    """Tasks that a worker, which then takes as many cores, has in work at the same time: more than one pays where a
+    GPU does most of it."""
     patience_seconds: float = PATIENCE_SECONDS
     _seen: Workforce = field(default_factory=lambda: Workforce(0, 0), repr=False)
 
@@ -68,6 +72,8 @@ class OnRay:
         """Refuse what no cluster can be."""
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.abreast < 1:
+            raise ValueError(f"abreast must be at least 1, got {self.abreast}")
         if self.gpus_per_worker < 0:
             raise ValueError(f"gpus_per_worker must be 0 or more, got {self.gpus_per_worker}")
         if self.address.startswith("ray://"):
@@ -194,6 +200,9 @@ class Hand:
         _sweep_scratch()
         sys.path += [place for place in search_path if place not in sys.path and Path(place).exists()]
         self._start, self._work = start, None
+        self._beginning = threading.Lock()
+        self._alone = contextlib.ExitStack()
+        self._alone.enter_context(one_thread())
         self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
         self._lock = _held(self._scratch)
         ray = _ray()
@@ -214,13 +223,13 @@ class Hand:
 
     def do(self, task: Any) -> tuple[Any, str | None, str | None]:
         """Result, error and its cause of one task."""
-        with one_thread():
-            try:  # at the first task, not before: a start that fails is the answer to every task, not a dead worker
+        try:  # at the first task, not before: a start that fails is the answer to every task, not a dead worker
+            with self._beginning:
                 self._work = self._work or pickle.loads(self._start)(self._room)
-            except Exception as error:  # noqa: BLE001 -- told as the outcome of the task
-                return None, f"cannot start: {one_line(error)}", type(error).__name__
-            assert self._work is not None
-            outcome = attempt(self._work, task)
+        except Exception as error:  # noqa: BLE001 -- told as the outcome of the task
+            return None, f"cannot start: {one_line(error)}", type(error).__name__
+        assert self._work is not None
+        outcome = attempt(self._work, task)
         return outcome.result, outcome.error, outcome.cause
 
     def leave(self) -> None:
@@ -261,7 +270,7 @@ class _Seat(Generic[Task]):
     """Reference to its first word; None once it was heard."""
     machine: str = ""
     tasks: dict[Any, tuple[Task, int]] = field(default_factory=dict)
-    """Reference of a result -> its task and the how-manieth attempt it is; the first one is being done."""
+    """Reference of a result -> its task and how often it was tried before; the first ones are being done."""
 
 
 class _RayCrew(Generic[Task, Result]):
@@ -278,7 +287,12 @@ class _RayCrew(Generic[Task, Result]):
         )
         self._library = ray.remote(Library).options(num_cpus=0, scheduling_strategy=near, max_concurrency=4).remote()
         self._start, self._stillborn = ray.put(pickle.dumps(start)), 0
-        self._options = {"num_cpus": 1, "num_gpus": place.gpus_per_worker, "max_restarts": 0}
+        self._options = {
+            "num_cpus": place.abreast,
+            "num_gpus": place.gpus_per_worker,
+            "max_restarts": 0,
+            "max_concurrency": place.abreast,
+        }
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Outcome[Task, Result]]:
         """Hand out tasks and yield outcomes until both run dry."""
@@ -318,7 +332,7 @@ class _RayCrew(Generic[Task, Result]):
     def _ask_for_workers(self) -> None:
         """As many as there are cores (or shares of GPUs) now, within what was asked for."""
         there = self._ray.cluster_resources()
-        wanted = int(there.get("CPU", 0))
+        wanted = int(there.get("CPU", 0) / self._place.abreast)
         if self._place.gpus_per_worker:
             wanted = min(wanted, int(there.get("GPU", 0) / self._place.gpus_per_worker))
         if self._place.workers is not None:
@@ -329,7 +343,7 @@ class _RayCrew(Generic[Task, Result]):
 
     def _fill(self, seat: _Seat[Task], tasks: Iterator[Task]) -> None:
         """Give a worker that is there what it can have in hand."""
-        while seat.coming is None and len(seat.tasks) < IN_HAND:
+        while seat.coming is None and len(seat.tasks) < self._place.abreast + AHEAD:
             if self._again:
                 task, tries = self._again.popleft()
             elif self._dry:
@@ -369,7 +383,7 @@ class _RayCrew(Generic[Task, Result]):
         return Outcome(task, *value)
 
     def _bury(self, seat: _Seat[Task], error: BaseException) -> Outcome[Task, Result] | None:
-        """A worker died: its tasks are done by others; the one it was doing has lost one of its tries."""
+        """A worker died: its tasks are done by others; those it was doing have lost one of their tries."""
         _LOG.info("a worker on %s died: %s", seat.machine or "the cluster", one_line(error))
         self._seats.remove(seat)
         if seat.coming is not None:
@@ -382,14 +396,15 @@ class _RayCrew(Generic[Task, Result]):
         self._lost += 1
         with contextlib.suppress(Exception):
             self._ray.kill(seat.hand)
-        left = list(seat.tasks.values())
-        for position, (task, tries) in enumerate(left):
-            if position == 0 and tries + 1 >= TRIES:
-                self._again.extend(left[1:])
+        given_up: Outcome[Task, Result] | None = None
+        for position, (task, tries) in enumerate(seat.tasks.values()):
+            tries += position < self._place.abreast
+            if tries >= TRIES and given_up is None:  # of several, the others have another try: one of them did it
                 why = f"{TRIES} workers died of it ({one_line(error)[:120]}); out of memory?"
-                return Outcome(task, None, why, "worker died")
-            self._again.append((task, tries + (position == 0)))
-        return None
+                given_up = Outcome(task, None, why, "worker died")
+            else:
+                self._again.append((task, tries))
+        return given_up
 
     def dismiss(self) -> None:
         """End whatever still runs."""

@@ -7,8 +7,8 @@
 `start` is called once by every worker, with the `Room` it stands in, and returns the function that does one task. The
 same rules hold everywhere:
 
-1. Tasks are read only as fast as workers become free, and a worker has one in hand (two on a cluster, so that it need
-   not wait for the network): memory is bounded by the number of workers, however many tasks there are.
+1. Tasks are read only as fast as workers become free, and a worker has one in hand (on a cluster one more, so that it
+   need not wait for the network): memory is bounded by the number of workers, however many tasks there are.
 2. An exception is an answer (`Outcome.error`), never the end of the run.
 3. A worker that dies costs its tasks' time: they are tried again by another one, a limited number of times.
 4. When the driver ends in any way, kill -9 included, its workers end too.
@@ -137,7 +137,7 @@ def place_of(
         workers: processes; None is one on this machine, and every core of a cluster.
         ray: address of a Ray cluster, "auto" for the one this machine belongs to, "local" to start one here.
         gpus_per_worker: what each worker of a cluster needs of a GPU.
-        abreast: tasks that this process, alone, has in work at the same time.
+        abreast: tasks that one process has in work at the same time: this one, or each worker of a cluster.
 
     Raises:
         MediaError: for fewer than one worker, without Ray, or for an address that cannot be used.
@@ -151,8 +151,9 @@ def place_of(
             return Here(1 if workers is None else workers, abreast)
         except ValueError as error:
             raise MediaError(str(error)) from error
-    if abreast != 1:
-        raise MediaError("tasks are done abreast in one process of this machine only: leave out --ray")
     from media.cluster import OnRay
 
-    return OnRay(ray, workers, gpus_per_worker)
+    try:
+        return OnRay(ray, workers, gpus_per_worker, abreast)
+    except ValueError as error:
+        raise MediaError(str(error)) from error

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -56,7 +57,7 @@ from provenance.chain import walk as walk
 from provenance.codes import UNTRUSTED
 from provenance.codes import explain as explain
 from provenance.errors import ProvenanceError as ProvenanceError
-from provenance.files import open_regular, sha256_of_stream, state_of
+from provenance.files import hashed_meanwhile, open_regular, state_of
 from provenance.formats import READABLE, SNIFF_BYTES, sniff_format, spoken
 from provenance.judging import codes_of, judge
 from provenance.reading import find_manifests
@@ -140,15 +141,16 @@ def _read_open_file(path: Path, stream: BinaryIO, trust: TrustAnchors, with_dige
     if mime is None:
         what = "is empty" if not head else "is not a picture, video or sound file"
         raise ProvenanceError(f"{path} {what}, so it cannot carry credentials; give the media file itself")
-    digest = sha256_of_stream(stream) if with_digest else ""
-    if mime not in READABLE:
-        reason = f"{spoken(mime)} cannot carry embedded Content Credentials"
-        return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=(reason,))
-    stream.seek(0)
-    found = find_manifests(stream, mime, trust)
-    if found.fault is not None:
-        found = replace(found, suspicion=_suspicion(stream, mime, found.fault))
-    return judge(path, digest, mime, found, trust)
+    # `str()`: where nobody wants a digest, it is empty
+    with hashed_meanwhile(stream) if with_digest else nullcontext(str) as digest:
+        if mime not in READABLE:
+            reason = f"{spoken(mime)} cannot carry embedded Content Credentials"
+            return Credential(file=str(path), sha256=digest(), standing=Standing.ABSENT, format=mime, reasons=(reason,))
+        stream.seek(0)
+        found = find_manifests(stream, mime, trust)
+        if found.fault is not None:
+            found = replace(found, suspicion=_suspicion(stream, mime, found.fault))
+        return judge(path, digest(), mime, found, trust)
 
 
 def _suspicion(stream: BinaryIO, mime: str, fault: str) -> str | None:

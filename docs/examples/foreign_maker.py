@@ -1,7 +1,10 @@
 """A foreign generator, small enough to read: it pans and zooms over a portrait, and a drawn mouth opens with loudness.
 
-    countermark ... --foreign "toy={python} docs/examples/foreign_maker.py --image {portrait} --audio {speech} \
-        --out {out} --fps {fps} --size {size} --seed {seed}"
+    toy = Foreign.parse(
+        "toy={python} docs/examples/foreign_maker.py --image {portrait} --audio {speech} --out {out} "
+        "--fps {fps} --size {size} --seed {seed}"
+    )
+    take = toy.method().open().film(portrait, speech, Shot(size=256))     # forge.foreign, forge.methods
 
 Anything that reads a picture and a sound and writes an mp4 can stand in its place.
 """
@@ -40,7 +43,7 @@ def main() -> None:
     with ClipWriter(asked.out, asked.fps, size, size) as writer:
         for number in range(length):
             picture = still.copy()
-            mouth = (round(0.5 * size), round(0.66 * size))
+            mouth = (round(0.5 * size), round(0.57 * size))
             cv2.ellipse(
                 picture, mouth, (size // 14, 1 + round(0.05 * size * opening[number])), 0, 0, 360, (60, 20, 25), -1
             )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forge.face.blocks import NormResidual, VolumeResidual, conv2d, groups
+from forge.face.blocks import SILU_GAIN, NormResidual, VolumeResidual, as_large, conv2d, groups
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class AppearanceEncoder(nn.Module):
         super().__init__()
         half, quarter, eighth = widths
         self.channels, self.depth = channels, depth
-        self.stem = conv2d(3, half, 5, 2)
+        self.stem = as_large(conv2d(3, half, 5, 2))
         self.at_half = nn.Sequential(*[NormResidual(half, half) for _ in range(1)])
         self.at_quarter = nn.Sequential(
             NormResidual(half, quarter, 2), *[NormResidual(quarter, quarter) for _ in range(blocks - 1)]
@@ -72,7 +72,7 @@ class AppearanceEncoder(nn.Module):
             NormResidual(quarter, eighth, 2), *[NormResidual(eighth, eighth) for _ in range(blocks)]
         )
         self.norm = groups(eighth)
-        self.lift = conv2d(eighth, channels * depth, 1)
+        self.lift = as_large(conv2d(eighth, channels * depth, 1), SILU_GAIN)
         self.volume = nn.Sequential(*[VolumeResidual(channels, channels) for _ in range(blocks3d)])
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,15 +93,15 @@ class Canonical(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, int] = (64, 96)) -> None:
         super().__init__()
         middle, low = widths
-        self.mark = nn.Conv3d(channels + 1, channels, 1)
+        self.mark = as_large(nn.Conv3d(channels + 1, channels, 1))
         self.top = VolumeResidual(channels, channels)
-        self.down = nn.Conv3d(channels, middle, 3, 2, 1)
+        self.down = as_large(nn.Conv3d(channels, middle, 3, 2, 1))
         self.middle = VolumeResidual(middle, middle)
-        self.lower = nn.Conv3d(middle, low, 3, 2, 1)
+        self.lower = as_large(nn.Conv3d(middle, low, 3, 2, 1))
         self.low = nn.Sequential(VolumeResidual(low, low), VolumeResidual(low, low))
-        self.raise_low = nn.Conv3d(low, middle, 1)
+        self.raise_low = as_large(nn.Conv3d(low, middle, 1))
         self.middle_out = VolumeResidual(middle, middle)
-        self.raise_middle = nn.Conv3d(middle, channels, 1)
+        self.raise_middle = as_large(nn.Conv3d(middle, channels, 1))
         self.out = VolumeResidual(channels, channels)
 
     def forward(self, volume_BCDHW: Tensor, inside_B1DHW: Tensor) -> Tensor:

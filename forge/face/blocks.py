@@ -4,10 +4,12 @@ Axes: B batch, C channels, D depth, H height, W width.
 
 Encoders run once for a portrait and may normalise by groups; batch statistics never appear, because they carry one
 person's look into another's. The decoder runs for every frame and is free of norms: its residual branches start at
-zero instead.
+zero instead, and its first weights keep the size of what passes (`as_large`).
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,25 @@ from torch.nn import functional
 
 GROUP = 8
 """Channels that share a group norm."""
+SILU_GAIN = 1.68
+"""What silu takes from the size of standard normal values, 1 / sqrt(E[silu(x)^2]): first weights behind it return it."""
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.Conv3d)
 
 
 def conv2d(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size (or divides it by the stride)."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+
+
+def as_large(layer: Convolution, gain: float = 1.0) -> Convolution:
+    """A convolution whose first weights hand values on as large as they came (He et al., arXiv 1502.01852).
+
+    torch's own first weights shrink them by two fifths, and with silu to a third. Without norms nothing makes that
+    good: all that an untrained decoder said of a frame was a fiftieth of its biases, and painting began very late.
+    """
+    nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
+    nn.init.zeros_(torch.as_tensor(layer.bias))
+    return layer
 
 
 def groups(width: int) -> nn.GroupNorm:
@@ -32,7 +48,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = conv2d(width, width), conv2d(width, width)
+        self.first, self.second = as_large(conv2d(width, width), SILU_GAIN), conv2d(width, width)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(torch.as_tensor(self.second.bias))
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forge.face.blocks import Residual, conv2d
+from forge.face.blocks import SILU_GAIN, Residual, as_large, conv2d
 from forge.face.sampling import picture_grid, sample_picture
 
 SIZES: dict[str, tuple[tuple[int, int, int], int]] = {
-    "XS": ((64, 32, 16), 2),
+    "XS": ((128, 64, 32), 2),
     "S": ((160, 80, 40), 4),
     "M": ((192, 96, 48), 6),
     "L": ((256, 128, 64), 8),
@@ -70,20 +70,20 @@ class Decoder(nn.Module):
         (low, middle, high), blocks = SIZES[size]
         half, quarter = skip_widths
         self.skips, self.depth = skips, depth
-        self.project = conv2d(channels * depth, low, 1)
+        self.project = as_large(conv2d(channels * depth, low, 1))
         self.condition = nn.Linear(condition, 2 * low)
         nn.init.zeros_(self.condition.weight)
         nn.init.zeros_(self.condition.bias)
         self.body = nn.Sequential(*[Residual(low) for _ in range(blocks)])
         self.slices = conv2d(low, depth)
         self.seen = conv2d(low, 4)
-        self.up_middle, self.out_middle = conv2d(low, middle), Residual(middle)
-        self.moved_middle, self.still_middle = conv2d(quarter, middle, 1), conv2d(quarter, middle, 1)
+        self.up_middle, self.out_middle = as_large(conv2d(low, middle), SILU_GAIN), Residual(middle)
+        self.moved_middle, self.still_middle = (as_large(conv2d(quarter, middle, 1)) for _ in range(2))
         self.refine = conv2d(middle, 3)
         nn.init.zeros_(self.refine.weight)
         nn.init.zeros_(torch.as_tensor(self.refine.bias))
-        self.up_high, self.out_high = conv2d(middle, high), Residual(high)
-        self.moved_high, self.still_high = conv2d(half, high, 1), conv2d(half, high, 1)
+        self.up_high, self.out_high = as_large(conv2d(middle, high), SILU_GAIN), Residual(high)
+        self.moved_high, self.still_high = (as_large(conv2d(half, high, 1)) for _ in range(2))
         self.pixels = conv2d(high, 4 * LAYERS)
         # the four pixels of a cell begin alike, or a chequerboard must be unlearned (ICNR, arXiv 1707.02937)
         with torch.no_grad():

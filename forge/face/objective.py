@@ -146,6 +146,8 @@ def _picture_terms(drawn: Drawn, true: Tensor, lessons: Lessons, weights: LossWe
         "structure": weights.structure * losses.structure(image, true, weight),
         "matte": weights.matte * losses.matte(drawn.matte_N1HW, parts),
     }
+    if weights.squared > 0:
+        terms["squared"] = weights.squared * (image.float() - true).square().mean()
     if weights.painted > 0:
         terms["painted"] = weights.painted * losses.charbonnier(drawn.painted_N3HW, true, weight)
     targets = lessons.target_BN3HW.shape[1]

@@ -62,13 +62,17 @@ def start(recipe: FaceRecipe, rank: Rank, render_net: Path | None = None) -> Run
     reader: RenderNet | None = load_render_net(render_net, device) if render_net is not None else None
     aids = Aids(IdentityProbe(recipe.shape.identity_dims).to(device), PatchCritic().to(device), reader)
     settings: dict[str, Any] = {"betas": BETAS, "weight_decay": recipe.weight_decay, "fused": True}
-    both = [*model.parameters(), *aids.probe.parameters()]
+    warps = {id(parameter) for parameter in model.warp.parameters()}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in [*model.parameters(), *aids.probe.parameters()] if id(p) not in warps], "share": 1.0},
+        {"params": list(model.warp.parameters()), "share": recipe.warp_rate},
+    ]
     return Run(
         recipe,
         model.train(),
         aids,
         RunningMean(model, recipe.ema),
-        torch.optim.AdamW(both, lr=recipe.learning_rate, **settings),
+        torch.optim.AdamW(groups, lr=recipe.learning_rate, **settings),
         torch.optim.AdamW(aids.critic.parameters(), lr=recipe.learning_rate, **settings),
     )
 

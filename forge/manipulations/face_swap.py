@@ -13,8 +13,8 @@ its hair and its glasses' sides remain the target's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,6 +38,10 @@ VERSION = 1
 """Raised when the same scene, cast and chance would give other pixels."""
 FOREHEAD = {10: 151, 109: 108, 67: 69, 103: 104, 54: 68, 21: 71, 338: 337, 297: 299, 332: 333, 284: 298, 251: 301}
 """Landmark of the face outline at the hairline -> the one below it on the forehead: fringes hang down to there."""
+LOWER_ENDS = (0.0, -0.3, -0.6)
+CHEEKS = (50, 280, 205, 425, 101, 330)
+DARK, MOST_DARK = 0.7, 1
+"""Below this part of the cheeks' lightness a place is hair; at so many of eleven places a shadow is forgiven."""
 OPENINGS = (LIPS_INNER, RIGHT_EYE, LEFT_EYE)
 CANDIDATES = 48
 """Frames of the donor that are considered."""
@@ -66,7 +70,7 @@ class Settings:
     feather: float
     """Sigma of the border in parts of the face's height."""
     forehead: float
-    """Where the mask ends above: 0 in the middle of the forehead, 1 at the hairline."""
+    """Where the mask ends above: 0 in the middle of the forehead, 1 at the hairline, -1 at the brows."""
 
     @classmethod
     def draw(cls, rng: Rng) -> Settings:
@@ -144,6 +148,8 @@ class Swap:
     def prepared(cls, scene: Scene, track: Steady, donor: Scene, worn: Steady, settings: Settings) -> Swap:
         """Choose the donor's frames and measure the colours of both."""
         chosen = choose(track, worn, sharpness_of(donor, worn), CHANGE_COST)
+        middle = int(np.flatnonzero(track.seen_T)[track.seen_T.sum() // 2])
+        settings = below_hair(settings, [(scene, track, middle), (donor, worn, int(chosen[middle]))])
         smooth = COLOUR_SECONDS * float(scene.fps)
         tint = tint_of(scene, track, settings, np.flatnonzero(track.seen_T), smooth)
         return cls(
@@ -261,6 +267,30 @@ def tint_of(scene: Scene, track: Steady, settings: Settings, frames: NDArray[np.
     if smooth > 0:
         curves = [gaussian_filter1d(curve, smooth, axis=0, mode="nearest") for curve in curves]
     return Tint(curves[0], curves[1])
+
+
+def below_hair(settings: Settings, faces: Sequence[tuple[Scene, Steady, int]]) -> Settings:
+    """The settings with the mask's upper end low enough that no fringe of either person lies in it."""
+    for forehead in (settings.forehead, *(low for low in LOWER_ENDS if low < settings.forehead)):
+        lower = replace(settings, forehead=forehead)
+        if all(_bare(scene, track, index, lower) for scene, track, index in faces):
+            break
+    return lower
+
+
+def _bare(scene: Scene, track: Steady, index: int, settings: Settings) -> bool:
+    """Whether skin, as light as the cheeks, is seen along the mask's upper end and below it."""
+    points = track.points_TK3[index]
+    grey = cv2.cvtColor(scene.frame(index), cv2.COLOR_RGB2GRAY)
+    smooth = cv2.blur(grey, (3, 3))
+
+    def light(xy_N2: Array) -> Array:
+        at = np.clip(np.round(xy_N2), 0, scene.size - 1).astype(int)
+        return np.asarray(smooth[at[:, 1], at[:, 0]], np.float64)
+
+    cheeks = float(np.median(light(points[list(CHEEKS), :2])))
+    top, low = points[list(FOREHEAD), :2], points[list(FOREHEAD.values()), :2]
+    return bool((light(low + settings.forehead * (top - low)) < DARK * cheeks).sum() <= MOST_DARK)
 
 
 def face_weights(points_K3: Array, patch: Patch, settings: Settings) -> FloatArray:

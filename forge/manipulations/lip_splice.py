@@ -66,6 +66,8 @@ THIN_SEAM = 0.3
 """Part of that width that is closed over even where lips are apart: landmarks lie a little beside their border."""
 SEAM_SHADE = 0.5
 """How dark it is."""
+SMEAR = 0.14
+"""Sigma of the blur over what a head moves from frame to frame: a shutter that is open for half of the time."""
 FAR_AWAY = 1e9
 """A camera so far off that nothing grows as it comes nearer."""
 
@@ -184,8 +186,8 @@ class Splice:
         spoken = patch.put(frame, np.asarray(worn, np.float32))
         tongue = float(self.motion.values[index, INDEX["tongueOut"]])
         draw_mouth(spoken, self.mouth, new, jaw, self._pose(index), tongue)
-        weight = self._weights(own, new, patch)
-        return patch.put(frame, mixed(patch.of(frame), patch.of(spoken), weight))
+        part = self._smeared(patch.of(spoken), new, patch, index)
+        return patch.put(frame, mixed(patch.of(frame), part, self._weights(own, new, patch)))
 
     def mask(self, index: int) -> BoolArray:
         """(S, S) where the frame of a number is forged."""
@@ -218,6 +220,16 @@ class Splice:
         steady, points = list(STEADY), self.track.points_TK3
         scale, turn, shift = similarity(points[self.at_rest][steady], points[index][steady])
         return RigidPose(np.zeros(3), turn, scale, shift, FAR_AWAY, np.zeros(2), np.eye(2))
+
+    def _smeared(self, part: FloatArray, new_K3: Array, patch: Patch, index: int) -> FloatArray:
+        """The patch with its drawn mouth as blurred as a head in quick motion is."""
+        near = self.track.points_TK3[[max(0, index - 1), min(index + 1, self.scene.length - 1)]]
+        moved = (near[1] - near[0])[list(LIPS_OUTER), :2].mean(axis=0)
+        sigma = SMEAR * float(np.linalg.norm(moved)) / 2
+        if sigma < 0.3:
+            return part
+        inside = soft_mask(outline_of(new_K3, LIPS_INNER), patch.box, softness=sigma)
+        return mixed(part, blurred(part, sigma), np.asarray(np.clip(1.5 * inside, 0, 1), np.float32))
 
     def _weights(self, own_K3: Array, new_K3: Array, patch: Patch) -> FloatArray:
         """(h, w) the mask of the lower face, both as it was and as it is now."""

@@ -60,6 +60,18 @@ def test_everything_the_decoder_is_told_matters() -> None:
         assert float((changed - plain).abs().max()) > 1e-4
 
 
+def test_values_stay_as_large_as_they_came_in_an_untrained_decoder(model: FaceModel) -> None:
+    decoder, sizes = model.decoder, list[float]()
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _given, out: sizes.append(float(out.std())))
+        for layer in (decoder.project, decoder.body, decoder.up_middle, decoder.up_high, decoder.out_high)
+    ]
+    model.draw(model.see(torch.rand(3, 3, 64, 64)), torch.randn(3, 6) * 10, torch.rand(3, 64) * 0.3)
+    for hook in hooks:
+        hook.remove()
+    assert len(sizes) == 5 and min(sizes) > 0.3 and max(sizes) < 3.0, sizes
+
+
 def test_motion_is_read_in_the_layout_of_the_motion_vector(model: FaceModel) -> None:
     pose, dyn = model.read_motion(torch.rand(3, 3, 64, 64))
     assert pose.shape == (3, 6) and dyn.shape == (3, 64)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planned_stock import FACTS, material, stock
 
 from forge.casting_designs import Designed
 from forge.design import (
     REAL,
     Design,
-    MakerFacts,
     Spot,
     balanced,
     draw_segments,
@@ -44,54 +44,10 @@ from forge.recipes import (
 from forge.splits import group_of
 from media.catalog import Label
 
-FACTS = {
-    facts.name: facts
-    for facts in (
-        method_facts("mesh"),
-        method_facts("vasa"),
-        MakerFacts("blend", animates=False),
-        MakerFacts("swap", animates=False, needs_donor=True),
-        MakerFacts("lips", animates=False, needs_speech=True),
-        MakerFacts("voice", animates=False, needs_speech=True, needs_sound=True),
-        MakerFacts("null", animates=False, label=Label.REAL),
-    )
-}
 EVERY_MAKER = ("mesh", "blend", "swap", "lips", "voice")
 
 
-def material(
-    role: Role,
-    n: int,
-    person: str | None = None,
-    *,
-    sound: bool = True,
-    windows: int = 2,
-    language: str = "en",
-    seconds: float = 10.0,
-    **traits: str,
-) -> Material:
-    at = list(Role).index(role)
-    whole = (Window(0, 0, (100, 100, 300, 300)),)
-    parts = tuple(Window(4.0 * k, 4.0, (10, 10, 90, 90)) for k in range(windows))
-    return Material(
-        role,
-        f"/{role}/{n}",
-        sha256=f"{10_000 * at + n:064x}",
-        person=person if person is not None else f"{role.value}{n}",
-        source=f"{role.value} source {n}",
-        language=language,
-        seconds=seconds,
-        width=512,
-        height=512,
-        has_sound=sound,
-        windows={Role.PORTRAIT: whole, Role.SPEECH: (), Role.REAL: parts}[role],
-        traits=tuple(traits.items()),
-    )
-
-
-def stock(portraits: int = 12, speech: int = 9, reals: int = 15) -> list[Material]:
-    kinds = ((Role.PORTRAIT, portraits), (Role.SPEECH, speech), (Role.REAL, reals))
-    return [material(role, n) for role, many in kinds for n in range(many)]
+MANY_LEVELS = tuple(1 + n / 100 for n in range(60))
 
 
 def designed(recipe: DatasetRecipe, materials: Sequence[Material], seed: int = 0, method: str = "mesh") -> Plan:
@@ -118,12 +74,9 @@ worlds = st.builds(
     st.integers(0, 2),
 )
 recipes = st.builds(
-    lambda makers, paired, partial, nulls, shares: replace(
-        tiny(), makers=(*makers, *nulls), paired=paired, partial=partial, split_shares=shares
-    ),
+    lambda makers, paired, nulls, shares: replace(tiny(), makers=(*makers, *nulls), paired=paired, split_shares=shares),
     st.lists(st.sampled_from(EVERY_MAKER), min_size=1, max_size=4, unique=True),
     st.booleans(),
-    st.just(0.0),
     st.sampled_from([(), ("null",)]),
     st.sampled_from(
         [(("train", 0.7), ("val", 0.15), ("test", 0.15)), (("train", 0.5), ("test", 0.5)), (("test", 1.0),)]
@@ -131,13 +84,13 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(worlds, recipes, st.integers(0, 3))
 def test_nobody_and_nothing_is_in_two_splits_and_twins_are_alike(
     materials: list[Material], recipe: DatasetRecipe, seed: int
 ) -> None:
     plan = designed(recipe, materials, seed)
-    clips = list(plan.clips(120))
+    clips = list(plan.clips(60))
     homes: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         homes[clip.person].add(clip.split)
@@ -160,7 +113,7 @@ def test_nobody_and_nothing_is_in_two_splits_and_twins_are_alike(
         assert len({clip.maker for clip in twins}) == len(twins)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, recipes, st.integers(0, 40))
 def test_a_clip_is_known_from_its_number_alone(materials: list[Material], recipe: DatasetRecipe, number: int) -> None:
     plan = designed(recipe, materials)
@@ -169,8 +122,32 @@ def test_a_clip_is_known_from_its_number_alone(materials: list[Material], recipe
     assert list(plan.clips(20)) == [clip for clip in listed.values() if clip.number < 20]
 
 
+@settings(max_examples=15, deadline=None)
+@given(worlds, recipes, st.sampled_from([("crf",), ("crf", "maker"), ("emotion", "maker")]))
+def test_in_every_stratum_makers_and_crossed_factors_come_equally_often(
+    materials: list[Material], recipe: DatasetRecipe, crossed: tuple[str, ...]
+) -> None:
+    able = {"mesh", "blend", "lips"}
+    makers = tuple(name for name in recipe.makers if name in able) or ("mesh",)
+    crossed = tuple(f for f in crossed if (f != "maker" or len(makers) > 1) and (f != "emotion" or "mesh" in makers))
+    recipe = replace(recipe, makers=makers, crossed=crossed or ("crf",))
+    plan = designed(recipe, materials)
+    seen: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+    for index in range(min(60, len(plan.reals) or 60)):
+        part = plan.casting.part(index)
+        assert part is not None
+        pair = plan.design.pair(part.spot, part.able)
+        level = {"maker": pair.maker, "crf": pair.crf, "emotion": pair.controls.emotion}
+        seen[f"{part.spot.stratum} {part.able}"].append(tuple(level[f] for f in recipe.product))
+    for stratum, levels in seen.items():
+        size = len(set(itertools.product(*(sorted(set(column)) for column in zip(*levels, strict=True)))))
+        counts = Counter(levels).values()
+        if "emotion" not in recipe.product and "None" not in stratum:  # neutral is named twice
+            assert max(counts) - min([*counts, *([0] if len(counts) < size else [])]) <= 1
+
+
 def test_labels_are_balanced_and_every_real_clip_has_its_own_forgery() -> None:
-    recipe = replace(tiny(), makers=("blend", "swap", "lips"))
+    recipe = replace(tiny(), makers=("blend", "swap", "lips"), split_shares=(("test", 1.0),))
     clips = list(designed(recipe, stock()).clips(60))
     for forged, real in pairs_of(clips):
         assert (forged.label, real.label) == (Label.SYNTHETIC, Label.REAL)
@@ -244,7 +221,7 @@ def test_groups_take_turns_and_each_has_the_whole_product_to_itself() -> None:
     assert isinstance(casting, Designed)
     clips = list(plan.clips(2 * casting.balanced_pairs))
     genders = Counter(group_of(clip.face, ("gender",)) for clip in clips)
-    assert casting.balanced_pairs >= 18 and abs(genders["man"] - genders["woman"]) <= 12
+    assert casting.balanced_pairs >= 12 and abs(genders["man"] - genders["woman"]) <= 6
     for gender in ("man", "woman"):
         forged = [
             c.maker for c in clips if c.split == "train" and c.maker != REAL and dict(c.face.traits)["gender"] == gender
@@ -279,7 +256,7 @@ def test_a_portrait_beside_a_real_person_is_of_the_same_group() -> None:
 def test_people_are_grouped_by_what_the_table_says(
     traits: dict[str, str], columns: tuple[str, ...], expected: str
 ) -> None:
-    assert group_of(material(Role.PORTRAIT, 0, **traits), columns) == expected
+    assert group_of(replace(material(Role.PORTRAIT, 0), traits=tuple(traits.items())), columns) == expected
 
 
 def test_tables_of_portraits_and_real_videos_may_say_of_what_group_somebody_is(tmp_path: Path) -> None:
@@ -301,7 +278,7 @@ def test_languages_are_used_equally_often_and_kept_apart_where_there_are_enough(
     assert plan.speech_is_split
     languages = Counter(clip.speech.language for clip in clips if clip.speech)
     assert abs(languages["en"] - languages["de"]) <= 3
-    with pytest.raises(ForgeError, match="no usable speech in 'fr' .* 6 in de, 12 in en"):
+    with pytest.raises(ForgeError, match="no usable speech in 'fr'; the table has 6 in de, 12 in en"):
         designed(replace(tiny(), languages=("fr",)), [*said, *stock(12, 0, 0)])
 
 
@@ -325,12 +302,14 @@ def test_a_silent_clip_is_not_forged_by_ear_and_a_lonely_face_is_not_swapped() -
     clips = list(designed(replace(tiny(), makers=("voice", "blend")), [*reals, *stock(0, 5, 0)]).clips(48))
     assert not [c for c in clips if c.maker == "voice" and not c.has_sound]
     assert Counter(c.label for c in clips)[Label.REAL] == Counter(c.label for c in clips)[Label.SYNTHETIC]
+    by_ear = list(designed(replace(tiny(), makers=("voice",)), [*reals, *stock(0, 5, 0)]).clips(48))
+    assert len(by_ear) == 24 and all(c.has_sound for c in by_ear), "nor is it there alone: labels stay balanced"
     alone = designed(replace(tiny(), makers=("swap", "blend")), stock(0, 5, 3))
     assert {c.maker for c in alone.clips(12)} == {"blend", REAL}, "three people in three splits"
 
 
 def test_twins_go_through_the_same_second_generation() -> None:
-    recipe = replace(tiny(), makers=("blend",), platforms=("none", "feed", "messenger"))
+    recipe = replace(tiny(), makers=("blend",), platforms=("none", "feed", "messenger"), split_shares=(("test", 1.0),))
     clips = list(designed(recipe, stock()).clips(60))
     assert Counter(clip.platform for clip in clips) == {None: 20, "feed": 20, "messenger": 20}
     assert all(len({clip.platform for clip in found}) == 1 for found in pairs_of(clips))
@@ -391,6 +370,18 @@ def test_a_rejected_forgery_is_drawn_anew_and_keeps_what_its_twins_share() -> No
     assert len(ids) == 3 * 12
 
 
+def test_of_one_method_beside_real_clips_a_rejected_clip_is_drawn_anew_too() -> None:
+    plan = Plan.of(tiny(), stock(), seed=0, method="mesh")
+    for number in range(0, 20, 2):
+        first, again = plan.clip(number), plan.clip(number, attempt=1)
+        assert first is not None and again is not None
+        assert first.id != again.id and first.face != again.face and first.split == again.split
+        assert plan.splits[again.source] == again.split
+        assert (first.frames, first.crf, first.crop_factor, first.detail) == (
+            again.frames, again.crf, again.crop_factor, again.detail)  # fmt: skip
+        assert plan.clip(number + 1, attempt=1) is None
+
+
 def test_a_replacement_is_never_longer_than_what_it_says_nor_wider_than_its_portrait() -> None:
     short = [material(Role.SPEECH, n, seconds=1.0 + n) for n in range(6)]
     tight = [replace(material(Role.PORTRAIT, n), windows=(Window(0, 0, (10, 10, 60 + 40 * n, 60 + 40 * n)),))
@@ -447,7 +438,7 @@ def test_a_factor_with_levels_takes_them_equally_often_and_leaves_the_others_alo
         ({"crossed": ("motion",)}, "changes nothing"),
         ({"crossed": ("group",)}, "needs groups"),
         ({"crossed": ("emotion", "distance", "lip_gain"),
-          "levels": (("distance", tuple(0.5 + n / 100 for n in range(60))), ("lip_gain", tuple(n / 30 for n in range(30))))},
+          "levels": (("distance", MANY_LEVELS), ("lip_gain", MANY_LEVELS[:30]))},
          "10800 combinations, at most 5000"),
         ({"levels": (("crf", (18,)),)}, "levels must name"),
         ({"levels": (("distance", (9.0,)),)}, "between 0.5 and 2"),

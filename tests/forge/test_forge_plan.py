@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_motion import tiny_weights
 
-from forge.design import balanced, draw_pair
+from forge.design import Design, Spot, balanced
 from forge.framing import Square, cut_to_detail, square_around
 from forge.material import Material, Role, Window
 from forge.motion.controls import BASELINE
@@ -270,7 +270,8 @@ def test_choices_are_balanced_in_every_block() -> None:
 
 def test_factors_stay_inside_the_ranges_of_the_recipe() -> None:
     recipe = small()
-    pairs = [draw_pair(recipe, 5, index) for index in range(200)]
+    design = Design(recipe, 5)
+    pairs = [design.pair(Spot(index)) for index in range(200)]
     assert all(recipe.seconds[0] <= pair.seconds <= recipe.seconds[1] for pair in pairs)
     yaws = [pair.controls.gaze_yaw_degrees for pair in pairs]
     assert min(yaws) < -12 and max(yaws) > 12 and max(map(abs, yaws)) <= 15

@@ -114,6 +114,21 @@ def test_a_batch_without_usable_gradients_changes_nothing(reel: Reel) -> None:
     assert torch.equal(before, run.model.decoder.project.weight) and run.unusable == 1
 
 
+def test_a_few_steps_already_draw_nearer_to_the_truth(reel: Reel, tmp_path: Path) -> None:
+    recipe, options = replace(face_tiny(), warmup=2), replace(QUICK, steps=12, keep_state=False)
+    told = lines(train_face(recipe, None, tmp_path, options=options, reel=reel).parent)
+    for loss in ("total", "painted", "squared", "matte"):
+        assert sum(line[loss] for line in told[-3:]) < 0.8 * sum(line[loss] for line in told[:3]), loss
+
+
+def test_warps_learn_at_their_own_share_of_the_rate(reel: Reel) -> None:
+    run = start(replace(face_tiny(), warp_rate=0.0), Rank())
+    before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
+    one_step(run, reel, 0.0, 0, Rank())
+    moved = {name.split(".")[0] for name, value in run.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name.split(".")[0] for name in before} - {"warp"}
+
+
 def test_every_network_of_the_face_receives_a_gradient(reel: Reel) -> None:
     run = start(whole(), Rank())
     outcome = teach(run.model, run.aids, reel.lessons(2), whole())
@@ -200,19 +215,19 @@ class Overfitted:
         return decibels(drawn, true), decibels(source.repeat_interleave(target.shape[1], 0), true)
 
 
-LEARNED, FILMED, STEPS = 6, 8, 600
+LEARNED, FILMED = 6, 8
 
 
 @pytest.fixture(scope="module")
 def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Overfitted:
-    """Trained for a number of steps, whatever else the machine does meanwhile."""
+    """Trained for the recipe's steps, whatever else the machine does meanwhile."""
     folder = tmp_path_factory.mktemp("overfitted")
     with Crew(64, seed=5) as crew:
         takes = (crew.shoot(11, FILMED, 1), crew.shoot(23, FILMED, 2))
     (folder / "takes").mkdir()
     for take in takes:
         save_footage(folder / "takes" / f"{take.identity}.footage", frames_of(take, slice(LEARNED)))
-    options = RunOptions(minutes=120.0, steps=STEPS, seed=0, device="cpu", keep_state=False, board=False)
+    options = RunOptions(minutes=120.0, seed=0, device="cpu", keep_state=False, board=False)
     began = time.process_time()
     weights = train_face("face_tiny", folder / "takes", folder / "run", options=options)
     reel = Reel.of_folder(folder / "takes", plan_of(face_tiny()), seed=options.seed)
@@ -221,21 +236,14 @@ def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Overfitted:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_each_of_two_takes_is_learned_far_beyond_showing_the_source_again(
+def test_each_of_two_takes_is_overfitted_to_28_decibels(
     overfitted: Overfitted, number: int, record_property: Callable[[str, object], None]
 ) -> None:
     reached, copied = overfitted.decibels(number)
     record_property("core_seconds", round(overfitted.core_seconds))
     record_property("decibels", round(reached, 2))
     assert copied < 18.0, "frames so alike that copying would pass"
-    assert reached >= 22.0 and reached > copied + 8.0
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="600 steps reached 28.5 dB on one take and 24.7 dB on the other", strict=False)
-@pytest.mark.parametrize("number", [0, 1])
-def test_each_of_two_takes_is_overfitted_to_28_decibels(overfitted: Overfitted, number: int) -> None:
-    assert overfitted.decibels(number)[0] >= 28.0
+    assert reached >= 28.0
 
 
 @pytest.mark.slow

@@ -72,6 +72,8 @@ def test_an_address_that_leads_past_this_machine_and_nonsense_are_refused() -> N
         OnRay("ray://head:10001")
     with pytest.raises(ValueError, match="workers"):
         OnRay("auto", 0)
+    with pytest.raises(ValueError, match="abreast"):
+        OnRay("auto", abreast=0)
     with pytest.raises(ValueError, match="gpus_per_worker"):
         OnRay("auto", 1, -1.0)
 
