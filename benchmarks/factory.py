@@ -198,6 +198,7 @@ def kills(
     draw = random.Random(seed)
     moments: list[str] = []
     for number in range(times):
+        progress.unlink(missing_ok=True)
         process = driver(folder, clips, workers=1 + number % 2, progress=progress)
         try:
             process.wait(draw.uniform(0.3, longest))
@@ -214,6 +215,7 @@ def kills(
     row: Row = {
         "clips": found.clips,
         "kills": times - moments.count("ended before"),
+        "while starting": moments.count("starting"),
         "while looking": moments.count("looking"),
         "while filming": moments.count("filming"),
         "while signing": moments.count("signing"),

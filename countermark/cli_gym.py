@@ -4,78 +4,91 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forge.cli_options import Consent, License, Nonexistent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from countermark.gym import Job
     from forge.portrait import Declaration
     from forge.run import Request
     from media.places import Place
 
 CATALOGS = "catalog.jsonl, a CSV table, or a folder that holds one"
 
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder for everything; the same command goes on in it.")]
+HeldOut = Annotated[
+    list[Path],
+    typer.Option(
+        "--held-out", metavar="CATALOG", help=f"Makers and people nobody learns from: {CATALOGS}; may be repeated."
+    ),
+]
+Base = Annotated[
+    list[Path],
+    typer.Option("--base", metavar="CATALOG", help="Its training split teaches, beside the slice's; may be repeated."),
+]
+SliceFolder = Annotated[
+    Path | None, typer.Option("--slice", metavar="FOLDER", help="A dataset that exists, instead of a recipe.")
+]
+Recipe = Annotated[str | None, typer.Option(metavar="NAME", help="Make the slice by this recipe of `forge recipes`.")]
+Limit = Annotated[int | None, typer.Option(help="At most so many clips, instead of the recipe's.")]
+Weights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The detector in use; the shipped one unless given.")
+]
+TrainRecipe = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How to train; as the detector in use was, unless given.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Train a network, too, instead of keeping it.")]
+Minutes = Annotated[float, typer.Option("--time-budget-minutes", min=0.01, help="For the network of --full.")]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of prepared crops, shared by runs; inside OUT unless given.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A leak that is known and accepted, such as makers; may be repeated."),
+]
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates", help="Look into all clips for copies across the two sides: slow.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Processes side by side: 1, or on a cluster every core.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the slice, the training and the resampling.")]
+
 
 def gym(
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The folder for everything; the same command goes on in it.")
-    ],
-    held_out: Annotated[
-        list[Path],
-        typer.Option(
-            "--held-out", metavar="CATALOG", help=f"Makers and people nobody learns from: {CATALOGS}; may be repeated."
-        ),
-    ],
-    base: Annotated[
-        list[Path],
-        typer.Option(
-            "--base", metavar="CATALOG", help="Its training split teaches, beside the slice's; may be repeated."
-        ),
-    ],
-    slice_folder: Annotated[
-        Path | None, typer.Option("--slice", metavar="FOLDER", help="A dataset that exists, instead of a recipe.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Make the slice by this recipe of `forge recipes`.")
-    ] = None,
+    out: Out,
+    held_out: HeldOut,
+    base: Base,
+    slice_folder: SliceFolder = None,
+    recipe: Recipe = None,
     portraits: Annotated[Path | None, typer.Option(help="Folder of pictures (and portraits.csv).")] = None,
     speech: Annotated[Path | None, typer.Option(help="Folder of sound (and speech.csv).")] = None,
     real: Annotated[Path | None, typer.Option(help="Folder of real videos (and real.csv).")] = None,
     nonexistent: Nonexistent = False,
     consent: Consent = None,
     license: License = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many clips, instead of the recipe's.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The detector in use; the shipped one unless given.")
-    ] = None,
-    train_recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How to train; as the detector in use was, unless given.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train a network, too, instead of keeping it.")] = False,
-    minutes: Annotated[
-        float, typer.Option("--time-budget-minutes", min=0.01, help="For the network of --full.")
-    ] = 90.0,
-    cache: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of prepared crops, shared by runs; inside OUT unless given."),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A leak that is known and accepted, such as makers; may be repeated."),
-    ] = None,
-    near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates", help="Look into all clips for copies across the two sides: slow.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Processes side by side: 1, or on a cluster every core.")
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the slice, the training and the resampling.")] = 0,
+    limit: Limit = None,
+    weights: Weights = None,
+    train_recipe: TrainRecipe = None,
+    full: Full = False,
+    minutes: Minutes = 90.0,
+    cache: Cache = None,
+    allow: Allow = None,
+    near_duplicates: NearDuplicates = False,
+    workers: Workers = None,
+    ray: Ray = None,
+    seed: Seed = 0,
 ) -> None:
     """Make a slice of new clips, train with it, and see what was won and lost on clips that taught nobody.
 
@@ -83,47 +96,45 @@ def gym(
     the slice, scores that, and writes one report: OUT/gym.html and OUT/gym.json. The new weights stay in OUT/trained.
     Prints one JSON object.
     """
-    from forge.terminal import INTERRUPTED, one_line_errors, plain
+    from forge.terminal import INTERRUPTED, one_line_errors
 
     with one_line_errors() as console:
-        from countermark.gym import GymError, Job, run_gym
-        from countermark.gym_report import PAGE_NAME, told
+        from countermark.gym import GymError, Job
         from detect.detector import DetectError
         from forge.cli_options import declaration_of
         from media.places import place_of
 
         try:
             place = place_of(workers=workers, ray=ray)
-            material = (portraits, speech, real)
             everyone = declaration_of(nonexistent, consent, license)
+            made = _slice(out, slice_folder, recipe, (portraits, speech, real), everyone, limit, place, seed)
             job = Job(
-                out=out,
-                held_out=tuple(held_out),
-                base=tuple(base),
-                slice=_slice(out, slice_folder, recipe, material, everyone, limit, place, seed),
-                weights=weights,
-                recipe=train_recipe,
-                minutes=minutes if full else None,
-                seed=seed,
-                cache=cache,
-                place=place,
-                allow=tuple(allow or ()),
-                near_duplicates=near_duplicates,
-            )
-            report = run_gym(job, say=lambda line: console.print(plain(line)))
+                out, tuple(held_out), tuple(base), made, weights, train_recipe, minutes if full else None, seed, cache,
+                place, tuple(allow or ()), near_duplicates,
+            )  # fmt: skip
+            facts = _run(job, console)
         except (GymError, DetectError) as problem:
             raise ValueError(str(problem)) from problem
         except KeyboardInterrupt as problem:
             console.print("interrupted; the same command goes on where it stopped")
             raise typer.Exit(INTERRUPTED) from problem
-        for line in told(report):
-            console.print(plain(line))
-        trained = report["detectors"]["after"]["weights"]
-        console.print(plain(f"new weights: {trained}"))
-        console.print(plain(f"report: {out / PAGE_NAME}"))
-        facts = {"report": str(out / PAGE_NAME), "weights": trained}
-        facts |= {name: report[name] for name in ("comparisons", "won", "lost", "perhaps_won", "perhaps_lost")}
         typer.echo(json.dumps(facts, ensure_ascii=True))
+
+
+def _run(job: Job, console: Console) -> Mapping[str, Any]:
+    """Run it, tell what came out, and return what is printed for machines."""
+    from countermark.gym import run_gym
+    from countermark.gym_report import PAGE_NAME, told
+    from forge.terminal import plain
+
+    report = run_gym(job, say=lambda line: console.print(plain(line)))
+    for line in told(report):
+        console.print(plain(line))
+    trained, page = report["detectors"]["after"]["weights"], str(job.out / PAGE_NAME)
+    console.print(plain(f"new weights: {trained}"))
+    console.print(plain(f"report: {page}"))
+    named = ("comparisons", "won", "lost", "perhaps_won", "perhaps_lost")
+    return {"report": page, "weights": trained, **{name: report[name] for name in named}}
 
 
 def _slice(

@@ -30,23 +30,19 @@ from typing import Any, Final
 from countermark.gym_diff import SLICE, Answer, abstentions, difference
 from countermark.gym_leaks import GymError, Leak, Part, refuse_leaks
 from countermark.gym_report import SCHEMA, write_report
+from countermark.gym_weights import WEIGHTS, Stage, check_people, content_of, recipe_of
 from detect.corpora.table import read_dataset
 from detect.detector import Detector, ModelFacts
-from detect.report import make_folder, tool_version, write_whole
+from detect.report import make_folder, tool_version
 from detect.scoring import Line, ScoreFile, read_lines, score_files
 from detect.telling import Say, silent
 from forge.run import Request
 from media.catalog import Catalog, Label
 from media.places import Here, Place
-from provenance.files import sha256_of
 
 __all__ = ["GymError", "Job", "Tools", "run_gym"]
 
 SLICE_FOLDER, TRAINED, SCORES, PREPARED = "slice", "trained", "scores", "prepared"
-STAGE: Final = "stage.json"
-WEIGHTS: Final = "detector.safetensors"
-LEFT_BY_TRAINING: Final = (WEIGHTS, "detector.json", "checkpoint.pt", "best.safetensors", "log.jsonl", "recipe.json")
-"""What a training run leaves in its folder, and what is taken away before another one begins there."""
 TOLD_EVERY: Final = 20
 
 
@@ -98,9 +94,13 @@ class Tools:
 
     @classmethod
     def real(cls) -> Tools:
-        """The product's own."""
+        """The product's own; a mistake in the datasets is told before any network is loaded."""
         from detect.load import load_detector
-        from detect.train import train
+
+        def train(*inputs: Any, **options: Any) -> Path:
+            from detect.train import train as run_training
+
+            return run_training(*inputs, **options)
 
         return cls(make_slice, load_detector, train)
 
@@ -143,6 +143,7 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
 
     tools = tools or Tools.real()
     weights = job.weights or shipped_weights()
+    _check(job, weights)
     with _alone(job.out):
         bases, exams = _given(job)
         # what is wrong with the datasets that are there is told before a slice is made for an hour
@@ -150,6 +151,8 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
         made, mine = _slice(job, tools, say)
         sides = Sides((*bases, mine[0]), (mine[1], *exams))
         leaks = _leaks(job, sides, say, near_duplicates=job.near_duplicates)
+        if job.minutes is None:
+            check_people(weights, sides.teaching)
         say("scoring with the detector in use")
         before, known = _scores(job, sides, weights, tools, say)
         trained, digest = _trained(job, sides, weights, known, tools, say)
@@ -175,10 +178,23 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
             **difference(
                 answers, (known.threshold, new.threshold), taught=_makers(sides.teaching), seed=job.seed
             ).to_json(),
-            "notes": _notes(made, answers, known, new),
+            "notes": _notes(made, sides, answers, known, new),
         }
         write_report(report, job.out)
         return report
+
+
+def _check(job: Job, weights: Path) -> None:
+    """Tell before any work what would stop it later.
+
+    Raises:
+        GymError, DetectError: for weights or a recipe that are not there.
+    """
+    from detect.recipes import recipe_named
+
+    if not weights.is_file():
+        raise GymError(f"{weights}: there are no weights; give a .safetensors file that `detect train` wrote")
+    recipe_named(job.recipe or recipe_of(weights))
 
 
 @contextmanager
@@ -258,7 +274,7 @@ def _scores(job: Job, sides: Sides, weights: Path, tools: Tools, say: Say) -> tu
     factory = partial(tools.detector, weights)
     facts = factory().facts
     # by the description, too: the same network may have another probability and threshold
-    output = job.out / SCORES / f"{_content_of(weights)[:16]}.jsonl"
+    output = job.out / SCORES / f"{content_of(weights)[:16]}.jsonl"
     make_folder(output.parent)
     target = ScoreFile(output, files, facts.sha256)
     done = 0
@@ -285,7 +301,7 @@ def _trained(job: Job, sides: Sides, weights: Path, known: ModelFacts, tools: To
         "recipe": recipe.to_json(),
         "seed": job.seed,
         "minutes": job.minutes,
-        "network": _content_of(weights) if kept else None,
+        "network": content_of(weights) if kept else None,
         "samples": samples,
         "version": tool_version(),
     }
@@ -312,69 +328,6 @@ def _trained(job: Job, sides: Sides, weights: Path, known: ModelFacts, tools: To
     )
     stage.end()
     return made, digest
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The folder of one training, with a note of what it was, or is being, made from."""
-
-    folder: Path
-    inputs: str
-    """Digest."""
-
-    def is_done(self) -> bool:
-        """Whether it was made from the same, and is still as it was written."""
-        note = self._note()
-        files = note.get("files") or {}
-        return note.get("inputs") == self.inputs and bool(files) and files == self._files()
-
-    def begin(self) -> None:
-        """Take away what another training left; what the same one left is resumed.
-
-        Raises:
-            GymError: when the folder holds something that is not ours.
-        """
-        make_folder(self.folder)
-        note = self._note()
-        if not note and any(not path.name.startswith(".") for path in self.folder.iterdir()):
-            raise GymError(f"{self.folder}: is not empty and was not made by the gym; choose another folder for OUT")
-        if note.get("inputs") != self.inputs:
-            for name in LEFT_BY_TRAINING:
-                (self.folder / name).unlink(missing_ok=True)
-        write_whole(json.dumps({"inputs": self.inputs, "files": {}}) + "\n", self.folder / STAGE)
-
-    def end(self) -> None:
-        """Note what was made."""
-        note = {"inputs": self.inputs, "files": self._files()}
-        write_whole(json.dumps(note, indent=1) + "\n", self.folder / STAGE)
-
-    def _files(self) -> dict[str, str]:
-        names = (WEIGHTS, "detector.json")
-        return {name: sha256_of(self.folder / name) for name in names if (self.folder / name).is_file()}
-
-    def _note(self) -> dict[str, Any]:
-        try:
-            note = json.loads((self.folder / STAGE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return note if isinstance(note, dict) else {}
-
-
-def recipe_of(weights: Path) -> str:
-    """Name of the recipe that weights were trained by, as far as their description tells."""
-    from detect.recipes import RECIPES
-
-    try:
-        told = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["recipe"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        told = None
-    return told if told in RECIPES else "frame_cpu"
-
-
-def _content_of(weights: Path) -> str:
-    """Digest of weights and description."""
-    both = [sha256_of(path) for path in (weights, weights.with_suffix(".json")) if path.is_file()]
-    return hashlib.sha256("".join(both).encode()).hexdigest()
 
 
 def _answers(sides: Sides, before: Mapping[str, Line], after: Mapping[str, Line]) -> list[Answer]:
@@ -421,11 +374,16 @@ def _counted(part: Part) -> dict[str, Any]:
     }
 
 
-def _notes(made: Mapping[str, Any], answers: Sequence[Answer], before: ModelFacts, after: ModelFacts) -> list[str]:
+def _notes(
+    made: Mapping[str, Any], sides: Sides, answers: Sequence[Answer], before: ModelFacts, after: ModelFacts
+) -> list[str]:
     """What a reader should know before believing the figures."""
+    both = _makers(sides.teaching) & _makers([part for part in sides.measuring if part.is_slice])
     out = [
-        "The slice has its makers in its training split, too: what is won there is won on known makers and new people. "
-        "The held-out sets tell about makers nobody taught.",
+        f"Of the slice's makers, {', '.join(sorted(both))} taught the new detector, too: what is won there is won on "
+        "known makers and new people. The held-out sets tell about other makers."
+    ] * bool(both)
+    out += [
         f"What {before.name} {before.version} was taught is not recorded in its weights: that the held-out sets and "
         "the slice's people are new to it is for you to know.",
         "The new weights are installed nowhere: give them with --weights.",

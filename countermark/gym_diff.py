@@ -174,9 +174,8 @@ class Diff:
         """Plain values."""
 
         def told(outcome: Outcome, holding: bool) -> list[str]:
-            return [
-                f"{row.section}, {row.name}: {cell.gauge.name}" for row, cell in self.cells(outcome, holding=holding)
-            ]
+            found = self.cells(outcome, holding=holding)
+            return [f"{row.section.replace('_', ' ')}, {row.name}: {cell.gauge.title}" for row, cell in found]
 
         return {
             "comparisons": {
@@ -203,7 +202,7 @@ def difference(
     Args:
         answers: clips of the slice's held-out splits and of all held-out sets.
         thresholds: of the detector before and of the one after.
-        taught: makers that were in the training data although they are in a held-out set, where that was accepted.
+        taught: makers that were in the training data; their names are marked.
         seed: of the resampling.
     """
     asked = [(question, question.pairs()) for question in questions_of(answers, taught)]
@@ -249,11 +248,15 @@ def questions_of(answers: Sequence[Answer], taught: Collection[str] = ()) -> Ite
         homes = {a.dataset for a in forged}
         # real clips of the sets the maker is in: another set's are another population
         real = [a for a in held_out if not a.synthetic and a.dataset in homes]
-        name = f"{maker} (taught)" if maker in taught else maker
-        yield Question(MAKERS, name, tuple(forged + real), ALL_REAL)
+        yield Question(MAKERS, _marked(maker, taught), tuple(forged + real), ALL_REAL)
     mine = by_set[SLICE]
     for level in levels_of([a.sample for a in mine]):
-        yield Question(level.factor, level.name, tuple(mine[n] for n in level.members), level.against)
+        name = _marked(level.name, taught) if level.factor == "maker" else level.name
+        yield Question(level.factor, name, tuple(mine[n] for n in level.members), level.against)
+
+
+def _marked(maker: str, taught: Collection[str]) -> str:
+    return f"{maker} (taught)" if maker in taught else maker
 
 
 def abstentions(answers: Sequence[Answer]) -> dict[str, dict[str, dict[str, int]]]:

@@ -21,6 +21,8 @@ SCHEMA: Final = "countermark.gym/1"
 JSON_NAME, PAGE_NAME = "gym.json", "gym.html"
 MARKS: Final = {"won": "▲", "lost": "▼", "no difference": "·", "not measurable": "–"}
 WORDS: Final = {"won": "better", "lost": "worse"}
+WHOLE: Final = ("overall", "held-out makers")
+"""Sections that are told in full, also where nothing could be measured."""
 SHOWN: Final = 8
 """Changes that the terminal lists one by one."""
 
@@ -58,7 +60,9 @@ def to_html(report: Plain) -> str:
         sections=list(sections(report["rows"])),
         gauges=list(GAUGES.values()),
         marks=MARKS,
-        forest=[strip(row) for row in report["rows"] if row["section"] in ("overall", "held-out makers")],
+        forest=[
+            line for line in map(strip, report["rows"]) if line["dot"] is not None or line["row"]["section"] in WHOLE
+        ],
         reach=STRIP_WIDTH,
     )
 
@@ -117,7 +121,7 @@ def told(report: Plain) -> Iterator[str]:
     """The report in lines for a terminal."""
     yield f"{headline(report)}."
     for row in report["rows"]:
-        if row["section"] in ("overall", "held-out makers"):
+        if row["section"] in WHOLE:
             yield f"  {row['name']} ({row['synthetic']} synthetic, {row['real']} real clips)"
             for name, cell in row["metrics"].items():
                 yield f"    {_cell(GAUGES[name].title, cell)}"

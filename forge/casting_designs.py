@@ -95,7 +95,7 @@ def _usable(materials: Sequence[Material], wanted: set[Role]) -> dict[Role, list
 
 @dataclass(frozen=True)
 class Designed:
-    """Makers by split, factors by stratum: rules 1 to 3."""
+    """Makers by split, factors by stratum: rules 1 to 4."""
 
     recipe: DatasetRecipe
     portraits: tuple[Material, ...]
@@ -118,7 +118,7 @@ class Designed:
     givers: Mapping[tuple[str, str], tuple[tuple[Scene, ...], ...]]
     """Real windows by split and group, person by person."""
     seats: Mapping[tuple[str, str, str], int]
-    """Spot of a person among the givers of a split and group."""
+    """Place of a person among the givers of a split and group."""
     numbers: Mapping[str, tuple[int, int, int]]
     """Portraits, people in real clips and recordings of the scarcest language, by split."""
     balanced_pairs: int

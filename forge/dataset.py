@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from forge.card import write_card
+from forge.caveats import caveats
 from forge.inspecting import Inspection, placeless
 from forge.makers import Makers
 from forge.material import Entry, Material, list_pictures, list_real, list_speech
@@ -36,7 +37,7 @@ from forge.motion.sources import MotionSource
 from forge.plan import Plan
 from forge.portrait import ForgeError
 from forge.progress import Progress
-from forge.recipes import DESIGN_FIELDS, DatasetRecipe
+from forge.recipes import DatasetRecipe
 from forge.run import Request, Run, Watch
 from forge.sealing import TOOL
 from forge.shelf import (
@@ -52,7 +53,8 @@ from media.clip import MediaError
 
 __all__ = ["DatasetReport", "Progress", "Request", "looked_at", "make_dataset"]
 
-NEW_FACTORS = ("motions", "frozen_poses", *DESIGN_FIELDS, "protocol")
+NEW_FACTORS = ("motions", "frozen_poses", "protocol")
+"""Fields of a recipe that older datasets were begun without; those of a design are told only where they are used."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,11 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
     from provenance.record import installed_version
 
     recipe = {name: value for name, value in request.recipe.to_json().items() if name not in ("clips", *NEW_FACTORS)}
-    used = sorted((m.role.value, m.sha256, m.person, m.source, m.split or "", str(m.declaration)) for m in materials)
+    grouped = bool(request.recipe.groups)
+    used = sorted(
+        (m.role.value, m.sha256, m.person, m.source, m.split or "", str(m.declaration), *(m.traits if grouped else ()))
+        for m in materials
+    )
     return {
         "recipe": recipe,
         "seed": request.seed,
@@ -245,17 +251,12 @@ def _left_out(materials: list[Material]) -> Iterator[Mapping[str, Any]]:
 def _warnings(plan: Plan, request: Request, materials: list[Material]) -> tuple[str, ...]:
     """What a user of the dataset should know about its design."""
     out = []
+    if request.recipe.makers and request.method != "mesh":
+        out.append(f"the recipe names its makers: the method {request.maker.name} only looked for faces")
     skipped = sum(1 for m in materials if m.problem)
     if skipped:
         out.append(f"input files left out: {skipped}, see {FAILURES}")
-    if not plan.speech_is_split:
-        out.append("too few speech recordings to keep them apart: the same recording is heard in several splits")
-    if plan.reals and len(plan.reals) < request.clips // 2:
-        out.append(f"real material for {len(plan.reals)} clips only: fewer real than synthetic clips")
-    missing = {name for name, _ in request.recipe.split_shares} - {plan.splits[m.source] for m in plan.portraits}
-    if missing:
-        out.append(f"too few people for all splits: no synthetic clips in {', '.join(sorted(missing))}")
-    return tuple(out)
+    return (*out, *caveats(plan, request.clips))
 
 
 def _sign(

@@ -222,7 +222,7 @@ def _found(prints: _Prints, root: Roots) -> Iterator[tuple[int, int]]:
 
 def _new(pairs: Pairs, root: Roots) -> Pairs:
     """Those that are not known already: copies of copies need not be compared again."""
-    return pairs[root[pairs[:, 0]] != root[pairs[:, 1]]]
+    return np.asarray(pairs[root[pairs[:, 0]] != root[pairs[:, 1]]], np.int64)
 
 
 def _sharing(prints: _Prints, kind: int, at: int, width: int, reach: int) -> Iterator[Pairs]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 GROUP = 8
 """Channels that share a group norm."""
 SILU_GAIN = 1.68
-"""What silu takes from the size of standard normal values, 1 / sqrt(E[silu(x)^2]): first weights behind it return it."""
+"""1 / sqrt(E[silu(x)^2]) of standard normal values: what silu takes of their size, first weights behind it return."""
 Convolution = TypeVar("Convolution", nn.Conv2d, nn.Conv3d)
 
 
@@ -30,8 +30,8 @@ def conv2d(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Co
 def as_large(layer: Convolution, gain: float = 1.0) -> Convolution:
     """A convolution whose first weights hand values on as large as they came (He et al., arXiv 1502.01852).
 
-    torch's own first weights shrink them by two fifths, and with silu to a third. Without norms nothing makes that
-    good: all that an untrained decoder said of a frame was a fiftieth of its biases, and painting began very late.
+    torch's own first weights shrink them by two fifths, and with silu to a third. Where no norm makes that good, what
+    two frames differ by is lost: by .02 in the last layer of an untrained decoder (now .17), and painting began late.
     """
     nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
     nn.init.zeros_(torch.as_tensor(layer.bias))

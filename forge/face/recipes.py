@@ -141,8 +141,8 @@ class FaceRecipe:
     max_steps: int = 1_000_000
     learning_rate: float = 4e-4
     warp_rate: float = 1.0
-    """Share of the learning rate that the warps get: the rig's flows are right before any training, and a rate that suits
-    the painting of a small decoder would first spoil them."""
+    """Share of the learning rate that the warps get: the rig's flows are right before any training, and a rate that
+    suits the painting of a small decoder would first spoil them."""
     warmup: int = 100
     """Steps over which the learning rate rises."""
     decay_from: float = 0.6

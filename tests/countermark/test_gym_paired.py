@@ -115,8 +115,9 @@ def test_two_equally_good_detectors_differ_in_one_of_twenty_trials() -> None:
     hits = 0
     for trial in range(200):
         kind = np.repeat(rng.normal(0, 0.5, 60), 3) + label_N
-        values = [1 / (1 + np.exp(-(kind + rng.normal(0, 0.7, 180)))) for _ in range(2)]
-        moved = compare(GAUGES["auc"], Pairs.of(label_N, *values, people), (0.5, 0.5), draws=200, seed=trial).difference
+        one, other = (1 / (1 + np.exp(-(kind + rng.normal(0, 0.7, 180)))) for _ in range(2))
+        pairs = Pairs.of(label_N, one, other, people)
+        moved = compare(GAUGES["auc"], pairs, (0.5, 0.5), draws=200, seed=trial).difference
         hits += not moved.low <= 0 <= moved.high
     assert 2 <= hits <= 22
 

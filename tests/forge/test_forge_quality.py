@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from staged_scenes import LENGTH, SIZE, finder, scene
 
-import forge.quality
+import forge.quality_measures
 from forge.doubles import PRINT_BYTES, Printer
 from forge.motion.features import Motion
-from forge.quality import Examination, Examiner, Gate, flicker_of, lag_of, loud, opening_of, small_grey
+from forge.quality import Examination, Examiner, Gate
+from forge.quality_measures import LEAST_LOOKS, flicker_of, lag_of, loud, opening_of, small_grey
 from media.clip import Waveform
 from media.landmarks import FaceObservation
 
@@ -167,10 +168,34 @@ def test_a_clip_is_like_its_own_portrait_and_unlike_another() -> None:
     assert other.cause == "identity" and other.measurements["unlike"] > 2 * own.measurements["unlike"]
 
 
-def test_a_portrait_without_a_face_is_not_measured() -> None:
+def test_a_portrait_in_which_the_face_is_elsewhere_is_still_its_own() -> None:
     ada = list(scene("ada").frames_TSS3)
-    found = examined(ada, CLOSE, finder(), portrait=np.full_like(ada[0], 90))
-    assert found.passed and found.measurements["unlike"] is None
+    moved = cv2.warpAffine(ada[0], np.array([[0.7, 0, 50], [0, 0.7, 4]], np.float32), (SIZE, SIZE))
+    assert examined(ada[1:], CLOSE, finder(), portrait=moved).passed
+    nobody_there = examined(ada[1:], CLOSE, finder(), portrait=np.full_like(ada[0], 255))
+    assert nobody_there.passed and nobody_there.measurements["unlike"] is None
+
+
+def test_a_portrait_of_another_size_is_refused() -> None:
+    ada = list(scene("ada").frames_TSS3)
+    with pytest.raises(ValueError, match=r"the portrait must be \(192, 192, 3\), got \(64, 64, 3\)"):
+        examined(ada, CLOSE, finder(), portrait=ada[0][:64, :64])
+
+
+def test_a_short_clip_of_known_length_is_looked_at_often_enough_to_compare() -> None:
+    faces = FakeFinder(faces_of("ada")[:1])
+    examiner = Examiner(Gate(), lambda: faces, fps=FPS, size=SIZE, length=20)
+    list(examiner.watching(moving(20, SIZE)))
+    assert faces.asked >= LEAST_LOOKS
+    assert examiner.judged().measurements["drift"] is not None
+
+
+def test_at_few_frames_a_second_order_is_not_asked_for() -> None:
+    frames = moving()
+    frames[30], frames[31] = frames[31], frames[30]
+    examiner = Examiner(FACELESS, nobody, fps=Fraction(12), size=64)
+    list(examiner.watching(frames))
+    assert examiner.judged().measurements["disorder"] is None
 
 
 def faces_of(name: str) -> list[FaceObservation]:
@@ -192,7 +217,7 @@ def test_a_face_that_leaves_the_picture_does_not_count_as_found() -> None:
 
 
 def test_a_long_clip_keeps_few_looks_and_still_notices_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forge.quality, "MOST_LOOKS", 6)
+    monkeypatch.setattr(forge.quality_measures, "MOST_LOOKS", 6)
     ada, bo = (scene(name).frame(0) for name in ("ada", "bo"))
     faces = FakeFinder([faces_of("ada")[0]] * 20 + [faces_of("bo")[0]] * 20)
     gate = replace(CLOSE, looks_per_second=25, most_frozen_share=None)
