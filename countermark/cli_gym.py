@@ -56,6 +56,10 @@ Allow = Annotated[
 NearDuplicates = Annotated[
     bool, typer.Option("--near-duplicates", help="Look into all clips for copies across the two sides: slow.")
 ]
+AgainstBase = Annotated[
+    bool,
+    typer.Option("--against-base", help="Compare with one fitted on the base alone: what the slice did, nothing else."),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Processes side by side: 1, or on a cluster every core.")
 ]
@@ -86,6 +90,7 @@ def gym(
     cache: Cache = None,
     allow: Allow = None,
     near_duplicates: NearDuplicates = False,
+    against_base: AgainstBase = False,
     workers: Workers = None,
     ray: Ray = None,
     seed: Seed = 0,
@@ -110,7 +115,7 @@ def gym(
             made = _slice(out, slice_folder, recipe, (portraits, speech, real), everyone, limit, place, seed)
             job = Job(
                 out, tuple(held_out), tuple(base), made, weights, train_recipe, minutes if full else None, seed, cache,
-                place, tuple(allow or ()), near_duplicates,
+                place, tuple(allow or ()), near_duplicates, against_base,
             )  # fmt: skip
             facts = _run(job, console)
         except (GymError, DetectError) as problem:

@@ -30,7 +30,7 @@ from typing import Any, Final
 from countermark.gym_diff import SLICE, Answer, abstentions, difference
 from countermark.gym_leaks import GymError, Leak, Part, refuse_leaks
 from countermark.gym_report import SCHEMA, write_report
-from countermark.gym_weights import WEIGHTS, Stage, check_people, content_of, recipe_of
+from countermark.gym_weights import WEIGHTS, Stage, check_people, content_of, described, recipe_of
 from detect.corpora.table import read_dataset
 from detect.detector import Detector, ModelFacts
 from detect.report import make_folder, tool_version
@@ -42,7 +42,7 @@ from media.places import Here, Place
 
 __all__ = ["GymError", "Job", "Tools", "run_gym"]
 
-SLICE_FOLDER, TRAINED, SCORES, PREPARED = "slice", "trained", "scores", "prepared"
+SLICE_FOLDER, TRAINED, ON_BASE, SCORES, PREPARED = "slice", "trained", "on_base", "scores", "prepared"
 TOLD_EVERY: Final = 20
 
 
@@ -72,6 +72,9 @@ class Job:
     """Leaks that are known and accepted (`gym_leaks.LEAKS`)."""
     near_duplicates: bool = False
     """Also look into all clips for copies across the two sides."""
+    against_base: bool = False
+    """Compare with a detector that is made in the same way from the base alone, not with the one in use: what is won
+    and lost is then due to the slice and to nothing else."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be compared."""
@@ -152,10 +155,13 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
         sides = Sides((*bases, mine[0]), (mine[1], *exams))
         leaks = _leaks(job, sides, say, near_duplicates=job.near_duplicates)
         if job.minutes is None:
-            check_people(weights, sides.teaching)
-        say("scoring with the detector in use")
-        before, known = _scores(job, sides, weights, tools, say)
-        trained, digest = _trained(job, sides, weights, known, tools, say)
+            check_people(weights, bases if job.against_base else sides.teaching)
+        first = weights
+        if job.against_base:
+            first, _ = _trained(job, bases, job.out / ON_BASE, weights, tools, say)
+        say(f"scoring with the detector {'made from the base' if job.against_base else 'in use'}")
+        before, known = _scores(job, sides, first, tools, say)
+        trained, digest = _trained(job, sides.teaching, job.out / TRAINED, weights, tools, say)
         say("scoring with the new detector")
         after, new = _scores(job, sides, trained, tools, say)
         answers = _answers(sides, before, after)
@@ -163,9 +169,10 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
         report = {
             "schema": SCHEMA,
             "tool": {"name": "countermark", "version": tool_version()},
-            "detectors": {"before": _detector(known, weights), "after": _detector(new, trained)},
+            "detectors": {"before": _detector(known, first), "after": _detector(new, trained)},
             "training": {
                 "network": "kept" if job.minutes is None else "trained",
+                "against": "base alone" if job.against_base else "detector in use",
                 "minutes": job.minutes,
                 "recipe": job.recipe or recipe_of(weights),
                 "seed": job.seed,
@@ -178,7 +185,7 @@ def run_gym(job: Job, tools: Tools | None = None, say: Say = silent) -> dict[str
             **difference(
                 answers, (known.threshold, new.threshold), taught=_makers(sides.teaching), seed=job.seed
             ).to_json(),
-            "notes": _notes(made, sides, answers, known, new),
+            "notes": _notes(job, made, sides, answers, known, new),
         }
         write_report(report, job.out)
         return report
@@ -290,13 +297,15 @@ def _scores(job: Job, sides: Sides, weights: Path, tools: Tools, say: Say) -> tu
     return {str(line["file"]): line for line in read_lines(output)}, facts
 
 
-def _trained(job: Job, sides: Sides, weights: Path, known: ModelFacts, tools: Tools, say: Say) -> tuple[Path, str]:
-    """The new weights, made unless they are there already; and the digest of what they were made from."""
+def _trained(
+    job: Job, teaching: Sequence[Part], folder: Path, weights: Path, tools: Tools, say: Say
+) -> tuple[Path, str]:
+    """New weights, made unless they are there already; and the digest of what they were made from."""
     from detect.recipes import recipe_named
 
     recipe = recipe_named(job.recipe or recipe_of(weights))
     kept = weights if job.minutes is None else None
-    samples = sorted(json.dumps(s.to_json(), sort_keys=True) for part in sides.teaching for s in part.samples)
+    samples = sorted(json.dumps(s.to_json(), sort_keys=True) for part in teaching for s in part.samples)
     inputs = {
         "recipe": recipe.to_json(),
         "seed": job.seed,
@@ -306,7 +315,6 @@ def _trained(job: Job, sides: Sides, weights: Path, known: ModelFacts, tools: To
         "version": tool_version(),
     }
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    folder = job.out / TRAINED
     stage = Stage(folder, digest)
     if stage.is_done():
         say("trained before, from the same")
@@ -315,14 +323,14 @@ def _trained(job: Job, sides: Sides, weights: Path, known: ModelFacts, tools: To
     say(f"training with {len(samples)} clips, {'the network is kept' if kept else 'a network of its own'}")
     made = tools.train(
         recipe,
-        [(part.root, part.catalog) for part in sides.teaching],
+        [(part.root, part.catalog) for part in teaching],
         folder,
         minutes=job.minutes or 0.0,
         resume=kept is None,
         seed=job.seed,
         cache=job.cache or job.out / PREPARED,
         network=kept,
-        version=f"{known.version}+gym.{digest[:8]}",
+        version=f"{described(weights).get('version', '1')}+gym.{digest[:8]}",
         say=say,
         place=job.place,
     )
@@ -375,19 +383,33 @@ def _counted(part: Part) -> dict[str, Any]:
 
 
 def _notes(
-    made: Mapping[str, Any], sides: Sides, answers: Sequence[Answer], before: ModelFacts, after: ModelFacts
+    job: Job,
+    made: Mapping[str, Any],
+    sides: Sides,
+    answers: Sequence[Answer],
+    before: ModelFacts,
+    after: ModelFacts,
 ) -> list[str]:
     """What a reader should know before believing the figures."""
     both = _makers(sides.teaching) & _makers([part for part in sides.measuring if part.is_slice])
-    out = [
-        f"Of the slice's makers, {', '.join(sorted(both))} taught the new detector, too: what is won there is won on "
-        "known makers and new people. The held-out sets tell about other makers."
-    ] * bool(both)
-    out += [
-        f"What {before.name} {before.version} was taught is not recorded in its weights: that the held-out sets and "
-        "the slice's people are new to it is for you to know.",
-        "The new weights are installed nowhere: give them with --weights.",
-    ]
+    out = []
+    if both:
+        out.append(
+            f"Of the slice's makers, {', '.join(sorted(both))} taught the new detector, too: what is won there is won "
+            "on known makers and new people. The held-out sets tell about other makers."
+        )
+    if not job.against_base:
+        out.append(
+            f"What {before.name} {before.version} was taught is not recorded in its weights: that the held-out sets "
+            "and the slice's people are new to it is for you to know, and the new detector differs from it in all it "
+            "was fitted on. --against-base tells what the slice alone did."
+        )
+    elif job.minutes is None:
+        out.append(
+            "Both detectors share a network: what it was taught is not recorded in its weights, and that the people "
+            "here are new to it is for you to know."
+        )
+    out.append("The new weights are installed nowhere: give them with --weights.")
     missing = {cause: count for cause, count in (made.get("failures") or {}).items() if count}
     if missing:
         told = ", ".join(f"{count} {cause}" for cause, count in sorted(missing.items()))

@@ -18,15 +18,16 @@ from typing import Any, Final
 import numpy as np
 
 from forge.recipes import FACE_RANGES, TRAITS
+from forge.splits import UNSTATED
 from media.catalog import Label, Sample
 
-FORGED_ONLY: Final = ("maker", "forged", "partial", "emotion", "motion", "frozen pose", *FACE_RANGES)
+FORGED_ONLY: Final = ("maker", "what is forged", "partial", "emotion", "motion", "frozen pose", *FACE_RANGES)
 """Factors that mean nothing for a real clip."""
 SHARED: Final = ("codec", "platform", "language", "seconds", "crop_factor", *TRAITS)
 """Factors that both labels have."""
 FACTORS: Final = (*FORGED_ONLY, *SHARED)
 MOST_LEVELS: Final = 4
-"""More distinct numbers than this are put into bins that hold equally many clips."""
+"""More distinct numbers than this, or numbers of which none comes twice, are put into bins of equally many clips."""
 BINS: Final = 3
 ALL_REAL: Final = "all real clips"
 SAME_LEVEL: Final = "real clips of the same level"
@@ -49,7 +50,8 @@ class Level:
 def facts_of(sample: Sample) -> dict[str, Fact]:
     """What is known of a clip, by name of the factor; nothing for what is not told."""
     extra, controls = sample.extra, sample.extra.get("controls")
-    told: dict[str, Any] = {name: extra.get(name) for name in ("motion", "language", "crop_factor", "forged", *TRAITS)}
+    told: dict[str, Any] = {name: extra.get(name) for name in ("motion", "language", "crop_factor", *TRAITS)}
+    told["what is forged"] = extra.get("forged")
     told |= {"maker": sample.maker, "codec": sample.codec, "seconds": sample.seconds}
     if "platform" in extra:
         told["platform"] = extra["platform"] or "none"
@@ -69,7 +71,7 @@ def _fact(value: object) -> Fact | None:
         return str(value).lower()
     if isinstance(value, int | float):
         return float(value)
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value not in ("", UNSTATED) else None
 
 
 def levels_of(samples: Sequence[Sample]) -> tuple[Level, ...]:
@@ -103,15 +105,18 @@ class _Bins:
         self._names = [f"{low:.3g} to {high:.3g}" for low, high in zip(self._edges[:-1], self._edges[1:], strict=True)]
 
     def __call__(self, value: Fact) -> str:
+        if isinstance(value, str):
+            return value
         # numbers beyond the outermost edges, which real clips may have, belong to the outermost bins
-        at = int(np.searchsorted(self._edges[1:-1], float(value), side="right"))
+        at = int(np.searchsorted(self._edges[1:-1], value, side="right"))
         return self._names[at]
 
 
 def _names(values: Sequence[Fact]) -> Callable[[Fact], str]:
     """A function that names the level of a value: itself, or the bin it is in."""
     numbers = [value for value in values if isinstance(value, float)]
-    if len(numbers) == len(values) and len(set(numbers)) > MOST_LEVELS:
+    distinct = len(set(numbers))
+    if len(numbers) == len(values) and distinct > 1 and (distinct > MOST_LEVELS or distinct == len(numbers)):
         return _Bins(numbers)
     return lambda value: f"{value:g}" if isinstance(value, float) else value
 

@@ -57,7 +57,8 @@ def to_html(report: Plain) -> str:
     return environment.get_template("gym.html").render(
         report=report,
         headline=headline(report),
-        sections=list(sections(report["rows"])),
+        sections=list(sections(report["rows"], measured=True)),
+        silent=list(sections(report["rows"], measured=False)),
         gauges=list(GAUGES.values()),
         marks=MARKS,
         forest=[
@@ -79,10 +80,13 @@ def headline(report: Plain) -> str:
     return f"{' and '.join(parts)}, of {made} comparisons"
 
 
-def sections(rows: Sequence[Plain]) -> Iterator[tuple[str, list[Plain]]]:
-    """Rows by section, in order; each is told how many clips and people it has."""
+def sections(rows: Sequence[Plain], *, measured: bool) -> Iterator[tuple[str, list[Plain]]]:
+    """Rows by section, in order: the sections in which anything was measured, or the others."""
     for name in dict.fromkeys(row["section"] for row in rows):
-        yield name, [row for row in rows if row["section"] == name]
+        mine = [row for row in rows if row["section"] == name]
+        cells = [cell for row in mine for cell in row["metrics"].values()]
+        if any(cell["outcome"] != "not measurable" for cell in cells) is measured:
+            yield name, mine
 
 
 STRIP_WIDTH: Final = 220.0

@@ -74,12 +74,12 @@ def recipe_of(weights: Path) -> str:
     """Name of the recipe that weights were trained by, as far as their description tells."""
     from detect.recipes import RECIPES
 
-    recipe = _described(weights).get("recipe")
+    recipe = described(weights).get("recipe")
     told = recipe.get("name") if isinstance(recipe, dict) else None
     return told if told in RECIPES else "frame_cpu"
 
 
-def _described(weights: Path) -> dict[str, Any]:
+def described(weights: Path) -> dict[str, Any]:
     """The description beside weights; nothing where there is none."""
     try:
         found = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def check_people(weights: Path, teaching: Sequence[Part]) -> None:
     Raises:
         GymError: when none of them is in the training data.
     """
-    unseen = _described(weights).get("unseen_people")
+    unseen = described(weights).get("unseen_people")
     real = {s.cluster for part in teaching for s in part.samples if s.label is Label.REAL}
     if isinstance(unseen, list) and not real & {str(name) for name in unseen}:
         raise GymError(

@@ -91,6 +91,10 @@ def make(
     motion: Annotated[
         str | None, typer.Option(help="baseline, diffusion or a .safetensors file, instead of the recipe's.")
     ] = None,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate/--no-gate", help="Make clips anew that flicker, freeze, lag or lose the face, or not."),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Same inputs and seed, same clips.")] = 0,
 ) -> None:
     """Make a labelled dataset of signed clips by a RECIPE in the folder OUT; the same command again goes on with it.
@@ -105,6 +109,7 @@ def make(
         from forge.foreign import Foreign
         from forge.motion.sources import MotionSource
         from forge.progress import ProgressFile
+        from forge.quality import Gate
         from forge.recipes import recipe_named
         from media.places import place_of
 
@@ -125,6 +130,7 @@ def make(
             place=place_of(workers=workers, ray=ray, gpus_per_worker=gpus_per_worker, abreast=abreast),
             seed=seed,
             method=method,
+            gate=Gate() if gate else Gate.off(),
             others=tuple(one.manipulation() if one.takes_clip else one.method() for one in others),
         )
         tell = ProgressFile(progress) if progress else None

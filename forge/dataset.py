@@ -43,6 +43,7 @@ from forge.sealing import TOOL
 from forge.shelf import (
     FAILURES,
     INPUTS,
+    REJECTS,
     alone,
     begin_or_continue,
     save_catalog,
@@ -139,7 +140,7 @@ def make_dataset(
         write_lines(folder / FAILURES, [*_left_out(materials), *run.failures.lines()])
         if catalog is None:
             raise ForgeError(f"{folder}: no clip could be made: {run.failures.first_reason}")
-        warnings = _warnings(plan, request, materials)
+        warnings = _warnings(plan, request, materials, run.left_out)
         run.tell("signing")
         standing = _sign(request, catalog, materials, warnings, changed=len(run.done) > before)
     labels, splits = catalog.counts("label"), catalog.counts("split")
@@ -221,6 +222,7 @@ def _settings(request: Request, materials: list[Material]) -> dict[str, Any]:
         "version": installed_version(),
         "material": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
         **_new_settings(request.recipe),
+        **({} if request.gate.is_off else {"gate": request.gate.to_json()}),
     }
 
 
@@ -248,11 +250,13 @@ def _left_out(materials: list[Material]) -> Iterator[Mapping[str, Any]]:
             yield {"input": m.name, "role": m.role.value, "cause": m.cause, "reason": placeless(m).problem}
 
 
-def _warnings(plan: Plan, request: Request, materials: list[Material]) -> tuple[str, ...]:
+def _warnings(plan: Plan, request: Request, materials: list[Material], left_out: int) -> tuple[str, ...]:
     """What a user of the dataset should know about its design."""
     out = []
     if request.recipe.makers and request.method != "mesh":
         out.append(f"the recipe names its makers: the method {request.maker.name} only looked for faces")
+    if left_out:
+        out.append(f"real clips that did not pass the quality gate and were left out: {left_out}, see {REJECTS}")
     skipped = sum(1 for m in materials if m.problem)
     if skipped:
         out.append(f"input files left out: {skipped}, see {FAILURES}")

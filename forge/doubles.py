@@ -14,7 +14,7 @@ Rules:
 3. Of clips that are doubles of each other, directly or by way of others, the lowest number stays. The answer is that of
    the set of clips, not of the order in which they were finished.
 4. Everything is counted in whole numbers, so that every machine makes the same print and the same answer.
-5. Prints are 40 bytes; a pass needs about 62 bytes a clip.
+5. Prints are 40 bytes; a pass needs about 60 bytes a clip.
 
 A mirrored copy, another crop, and a copy at another speed are not found; nor what shares less than two seconds of the
 first four.

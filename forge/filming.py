@@ -26,6 +26,7 @@ from forge.material import Entry, Material, inspect, with_digest
 from forge.methods import Method, Shot
 from forge.plan import PlannedClip
 from forge.portrait import ForgeError
+from forge.quality import Examination, Examiner, Gate
 from forge.recipes import DatasetRecipe
 from forge.sealing import Sealed, film_and_sign
 from forge.staging import Footage, Stage
@@ -33,6 +34,7 @@ from forge.truth import write_masks, write_truth
 from media.catalog import Sample
 from media.clip import MediaError
 from media.places import Room
+from provenance.claims import Claim
 from provenance.identity import SigningIdentity
 from provenance.store import CredentialStore
 
@@ -75,6 +77,8 @@ class StartFilming:
     seed: int
     identity: SigningIdentity | None = field(default=None, repr=False)
     """Who signs, wherever the clip is made; None takes the development identity of whoever works."""
+    gate: Gate = field(default_factory=Gate)
+    """What every clip must keep to."""
 
     def __call__(self, room: Room) -> Callable[[PlannedClip], Made]:
         """Hold the folder's second lock as long as this process writes into it; makers are loaded when needed."""
@@ -94,6 +98,15 @@ class Made:
     """Likewise: what belongs into the store of credentials."""
     rejected: Mapping[str, Any] | None = None
     """Why it did not pass the quality gate (`cause` and measurements); then there is no clip."""
+
+
+class RejectedError(Exception):
+    """A clip did not pass the quality gate; it never leaves this module."""
+
+    def __init__(self, found: Examination) -> None:
+        """What was found of it."""
+        super().__init__(found.cause)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -123,12 +136,26 @@ class Filming:
                 (folder / name).mkdir(exist_ok=True)
         try:
             footage = self.stage.footage(clip)
+            examiner = Examiner(
+                self.job.gate, self.stage.crew.looking, fps=recipe.fps, size=recipe.size, length=clip.frames
+            )
+            measured: dict[str, float | None] = {}
+
+            def claim() -> Claim:
+                # what only a part of the clip was told to do says nothing of the rest
+                motion = footage.motion if clip.segments is None else None
+                found = examiner.judged(motion=motion, sound=footage.sound, portrait=footage.portrait)
+                if not found.passed:
+                    raise RejectedError(found)
+                measured.update(found.measurements)
+                return footage.claim
+
             path = folder / CLIPS / f"{clip.id}.mp4"
             sealed = film_and_sign(
-                footage.frames,
+                examiner.watching(footage.frames),
                 footage.sound,
                 path,
-                footage.claim,
+                claim,
                 shot=Shot(recipe.size, recipe.fps),
                 crf=clip.crf,
                 preset=recipe.preset,
@@ -142,7 +169,12 @@ class Filming:
             files = [path, truth, *([folder / masks] if masks else [])]
             sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
             record = {"number": clip.number, "files": sizes, "sample": sample.to_json()}
+            if (made_print := examiner.print_bytes()) is not None:
+                # beside the sample: its last digits may differ between processors, the catalog's must not
+                record |= {"print": made_print.hex(), "quality": measured}
             write_whole(folder / RECORDS / f"{clip.id}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        except RejectedError as error:
+            return Made({}, rejected={"cause": error.found.cause, **error.found.measurements})
         except MediaError as error:
             raise ForgeError(str(error)) from error
         except OSError as error:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from forge.design import MakerFacts, facts_of
 from forge.manipulations.known import MANIPULATIONS
 from forge.manipulations.scene import Manipulation, ManipulationKind
@@ -22,6 +25,7 @@ from forge.recipes import DatasetRecipe
 
 if TYPE_CHECKING:
     from media.faces import FaceFinder
+    from media.landmarks import FaceObservation
 
 
 FOREIGN = "foreign:"
@@ -70,6 +74,24 @@ class Makers:
         return any(isinstance(maker, ManipulationKind) for maker in self.named.values())
 
 
+@dataclass(frozen=True)
+class Careful:
+    """A face finder that several threads may ask."""
+
+    finder: FaceFinder
+    lock: AbstractContextManager[object]
+
+    def find(self, image: NDArray[np.uint8]) -> list[FaceObservation]:
+        """As `FaceFinder.find`."""
+        with self.lock:
+            return self.finder.find(image)
+
+    def measure(self, image: NDArray[np.uint8], box: NDArray[np.float32]) -> FaceObservation | None:
+        """As `FaceFinder.measure`."""
+        with self.lock:
+            return self.finder.measure(image, box)
+
+
 @dataclass
 class OpenMakers:
     """Makers of one process, each loaded when it is first needed."""
@@ -105,6 +127,10 @@ class OpenMakers:
         kind = self.makers.named[name]
         assert isinstance(kind, ManipulationKind), f"{name} forges no recording"
         return kind
+
+    def looking(self) -> Careful:
+        """The face networks, for whoever does not hold `fitting`."""
+        return Careful(self.finder(), self.fitting)
 
     def finder(self) -> FaceFinder:
         """The face networks."""

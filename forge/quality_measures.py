@@ -39,9 +39,9 @@ _LONGEST_LAG, _HIGH_PASS, _SHORTEST_SPEECH = 0.8, 0.6, 2.4
 """Seconds: shifts that are tried, slower changes of the mouth's brightness that are left out, and what is compared."""
 _LEAST_OPENING = 0.03
 """Standard deviation of the told opening below which nobody speaks."""
-_LEAST_MATCH, _LEAST_GAIN = 0.5, 0.25
-"""Correlation with the told opening that another shift needs, more in less than four seconds (1 over their root: chance
-finds a good one among forty), and by how much it must beat none."""
+_LEAST_MATCH, _LEAST_GAIN = 0.7, 0.3
+"""Correlation with the told opening that some shift must reach: below it the mouth cannot be made out, as between dark
+lips on dark skin, and chance finds a shift. And by how much it must beat none."""
 
 
 # ------------------------------------------------------------------------------------------ brightness
@@ -259,7 +259,7 @@ def lag_of(seen: Curve, told: Curve, fps: float) -> float | None:
         fps: frames a second.
 
     Returns:
-        None when too little is said to tell.
+        None when too little is said to tell, or the mouth cannot be made out.
     """
     length, reach = len(seen), round(_LONGEST_LAG * fps)
     reach = min(reach, int(0.4 * length))
@@ -270,8 +270,9 @@ def lag_of(seen: Curve, told: Curve, fps: float) -> float | None:
     for lag in range(-reach, reach + 1):
         fits[lag] = _correlation(a[max(0, lag) : length + min(0, lag)], b[max(0, -lag) : length - max(0, lag)])
     best = max(fits, key=lambda lag: (fits[lag], -abs(lag)))
-    least = max(_LEAST_MATCH, (fps / length) ** 0.5)
-    return best / fps if fits[best] >= least and fits[best] - fits[0] >= _LEAST_GAIN else 0.0
+    if fits[best] < _LEAST_MATCH:
+        return None
+    return best / fps if fits[best] - fits[0] >= _LEAST_GAIN else 0.0
 
 
 def _quick(curve: Curve, fps: float) -> Curve:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from forge.design import REAL
+from forge.doubles import doubles_among
 from forge.filming import Made, StartFilming, deliver
 from forge.makers import Makers
 from forge.manipulations.scene import ManipulationKind
@@ -19,8 +21,9 @@ from forge.methods import Method, method_named
 from forge.plan import Plan, PlannedClip
 from forge.portrait import Declaration, ForgeError
 from forge.progress import Failures, Progress
+from forge.quality import Gate
 from forge.recipes import DatasetRecipe
-from forge.shelf import Done, Rejects, kept, save_catalog
+from forge.shelf import Done, Rejects, kept, prints_of, save_catalog, take_back
 from media.clip import MediaError
 from media.places import Here, Place
 
@@ -53,6 +56,8 @@ class Request:
     """Of a recipe that names no makers; it finds the faces in inputs, too."""
     others: tuple[Method | ManipulationKind, ...] = ()
     """Makers that are not ours (`forge.foreign`), under the names by which the recipe names them."""
+    gate: Gate = field(default_factory=Gate)
+    """What every clip must keep to; one that does not is made again."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no dataset."""
@@ -89,6 +94,8 @@ class Run:
     done: Done
     failed: Done
     """Numbers that this run could not make; the next one tries them again."""
+    left_out: int = 0
+    """Real clips that did not pass: there is no other to take their place."""
     failures: Failures = field(default_factory=Failures)
     kept: int = 0
     planned: int = 0
@@ -105,7 +112,7 @@ class Run:
 
         # before there are several processes that would all make one; and the same one signs on every machine
         identity = development_identity(notify=notify)
-        start = StartFilming(request.folder, request.recipe, request.makers, request.seed, identity)
+        start = StartFilming(request.folder, request.recipe, request.makers, request.seed, identity, request.gate)
         run = cls(request, plan, watch, start, Rejects(request.folder), Done(request.clips), Done(request.clips))
         run.done = kept(request.folder, run.wanted(), request.clips)
         run.kept = len(run.done)
@@ -128,6 +135,12 @@ class Run:
         """
         self.tell("filming")
         self._tell_given_up()
+        self._film_missing()
+        # a replacement may be a double in its turn
+        while self._take_back_doubles():
+            self._film_missing()
+
+    def _film_missing(self) -> None:
         saved, cost = time.monotonic(), 0.0
         while self._missing():
             todo = (clip for clip in self.wanted() if clip.number not in self.done and clip.number not in self.failed)
@@ -149,8 +162,24 @@ class Run:
             if len(self.rejects) == rejected_before:
                 return
 
+    def _take_back_doubles(self) -> int:
+        """Take back clips that are nearly the same as one of a lower number; returns how many."""
+        folder = self.request.folder
+        clips = (clip for clip in self.wanted() if clip.number in self.done)
+        doubles = doubles_among(prints_of(folder, clips))
+        for double in doubles:
+            clip = self.plan.clip(double.number, self.rejects.attempt(double.number))
+            assert clip is not None
+            take_back(folder, clip.id)
+            self.done.remove(clip.number)
+            facts = {"id": clip.id, "attempt": clip.attempt, "maker": clip.maker, "cause": "double"}
+            self.rejects.add(clip.number, facts | {"of": double.of_number})
+            if self._given_up(clip.number):
+                self._tell_given_up_one(clip)
+        return len(doubles)
+
     def _missing(self) -> int:
-        return self.planned - len(self.done) - len(self.failures)
+        return self.planned - len(self.done) - len(self.failures) - self.left_out
 
     def _place(self) -> Place:
         """No more processes than there are clips to make."""
@@ -188,6 +217,10 @@ class Run:
                 self._tell_given_up_one(clip)
 
     def _tell_given_up_one(self, clip: PlannedClip) -> None:
+        if clip.maker == REAL:
+            self.failed.add(clip.number)
+            self.left_out += 1
+            return
         times = self.rejects.attempt(clip.number)
         self._failed(clip, "rejected", f"did not pass the quality gate {times} times; see rejected.jsonl")
 

@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from forge.doubles import Printed
 from forge.filming import CLIPS, FOLDERS, MASKS, RECORDS, TRUTH, WORKERS_LOCK, write_whole
 from forge.plan import PlannedClip
 from forge.portrait import ForgeError
@@ -133,6 +134,11 @@ class Done:
         self.count += not self._flags[number]
         self._flags[number] = 1
 
+    def remove(self, number: int) -> None:
+        """A number is to be done again."""
+        self.count -= self._flags[number]
+        self._flags[number] = 0
+
 
 class Rejects:
     """Clips that were made and did not pass, as a run after run finds them: `rejected.jsonl`, a line each."""
@@ -213,6 +219,24 @@ def kept(folder: Path, clips: Iterable[PlannedClip], limit: int) -> Done:
                 if OUR_NAME.fullmatch(file.name) and not record_path(folder, stem).exists():
                     Path(file).unlink()
     return done
+
+
+def prints_of(folder: Path, clips: Iterable[PlannedClip]) -> Iterator[Printed]:
+    """The prints of clips that are there, in the order of the clips."""
+    for clip in clips:
+        try:
+            text = json.loads(record_path(folder, clip.id).read_text(encoding="utf-8")).get("print")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if text:
+            yield Printed(clip.number, f"{clip.label.value}/{clip.maker}", clip.source, bytes.fromhex(text))
+
+
+def take_back(folder: Path, clip_id: str) -> None:
+    """Remove a clip, its record first: what a kill leaves of the rest is swept away at the next start."""
+    record_path(folder, clip_id).unlink(missing_ok=True)
+    for name, suffix in ((CLIPS, "mp4"), (MASKS, "npz"), (TRUTH, "parquet")):
+        (folder / name / f"{clip_id}.{suffix}").unlink(missing_ok=True)
 
 
 def record_path(folder: Path, clip_id: str) -> Path:

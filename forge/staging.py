@@ -53,6 +53,8 @@ class Footage:
     """What is forged of a recording; None where the whole clip is made, or nothing."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a manipulation drew by lot."""
+    portrait: UInt8Array | None = None
+    """(S, S, 3) picture that it was animated from, as it was framed."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class Stage:
             ),
         )
         frames = counted(take, sound, shot.fps)
-        return Footage(frames, sound if clip.has_sound else None, claim, take.motion, take.masks, square.side)
+        heard = sound if clip.has_sound else None
+        return Footage(frames, heard, claim, take.motion, take.masks, square.side, portrait=framed.image)
 
     def _real(self, clip: PlannedClip, shot: Shot) -> Footage:
         path = self._input(clip.face)

@@ -201,7 +201,7 @@ def face_tiny() -> FaceRecipe:
     )  # fmt: skip
     return FaceRecipe(
         "face_tiny", "two takes at 64 px on a CPU: proves the loop", shape, weights, batch=4, cross=2,
-        cross_every=8, max_steps=400, learning_rate=3e-3, warp_rate=0.1, warmup=20, decay_from=0.3, ema=0.97,
+        cross_every=8, max_steps=450, learning_rate=3e-3, warp_rate=0.1, warmup=20, decay_from=0.3, ema=0.97,
         adversarial_from=1.0, frames_per_take=6, sources_per_take=18, takes_kept=2, batches_per_take=1e9, minutes=2.0,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from countermark import cli_gym
 from countermark.gym import TRAINED, GymError, Job, Tools, run_gym
 from countermark.gym_weights import STAGE
 from detect.detector import DetectError, ModelFacts, Score, Status
+from detect.leakage import Check, LeakReport
 from detect.telling import Say
 from forge.portrait import Declaration
 from forge.recipes import tiny
@@ -126,7 +127,8 @@ class Bench:
         self.odometer.step("train begins")
         (out / "checkpoint.pt").write_text("half")
         self.odometer.step("train ends")
-        (out / "detector.safetensors").write_text(f"new weights {options['seed']}")
+        clips = sum(len(catalog) for _, catalog in datasets)
+        (out / "detector.safetensors").write_text(f"weights of {clips} clips, seed {options['seed']}")
         (out / "detector.json").write_text("{}")
         return out / "detector.safetensors"
 
@@ -171,6 +173,19 @@ def test_a_network_of_its_own_is_trained_for_the_time_that_is_given(bench: Bench
     bench.run(replace(bench.job, minutes=3.0))
     assert (bench.taught[0][1]["network"], bench.taught[0][1]["minutes"]) == (None, 3.0)
     assert bench.taught[0][1]["resume"] is True
+
+
+def test_against_the_base_the_other_detector_is_made_in_the_same_way_without_the_slice(bench: Bench) -> None:
+    report = bench.run(replace(bench.job, against_base=True))
+    (alone, first), (both, second) = bench.taught
+    assert [len(catalog) for _, catalog in alone] == [16] and [len(catalog) for _, catalog in both] == [16, 32]
+    assert {**first, "version": ""} == {**second, "version": ""}
+    assert report["detectors"]["before"]["weights"] == str(bench.job.out / "on_base" / "detector.safetensors")
+    assert report["training"]["against"] == "base alone"
+    calls = len(bench.odometer.calls)
+    bench.run()
+    # now against the detector in use: only that has to be asked
+    assert bench.odometer.calls[calls:] == [c for c in bench.odometer.calls[calls:] if c.endswith("by old")]
 
 
 def test_the_same_command_again_does_nothing_twice(bench: Bench) -> None:
@@ -260,6 +275,23 @@ def test_the_slice_may_have_a_maker_on_both_sides_but_no_speech(bench: Bench) ->
 def test_an_unknown_leak_cannot_be_allowed(bench: Bench) -> None:
     with pytest.raises(GymError, match="allow takes people, recordings"):
         bench.run(replace(bench.job, allow=("everything",)))
+
+
+def test_copies_are_looked_for_across_both_sides_where_that_is_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[set[str | None]] = []
+
+    def looked(datasets: Sequence[tuple[Path, Catalog]], **options: Any) -> LeakReport:
+        sides.extend({s.split for s in catalog} for _, catalog in datasets)
+        copies = Check("equal takes", True, "2 of 9 pairs across splits", ("a (train) = b (held out)",))
+        return LeakReport((copies, Check("makers", True, "every maker is known by one fact")), {})
+
+    monkeypatch.setattr("countermark.gym_leaks.examine", looked)
+    with pytest.raises(GymError, match=r"^equal takes: 2 .* such as a \(train\) = b \(held out\)"):
+        bench.run(replace(bench.job, near_duplicates=True))
+    assert sides == [{"train"}, {"train"}, {"held out"}, {"held out"}] and bench.odometer.calls == []
+    bench.run()
 
 
 def test_a_dataset_that_is_base_and_held_out_is_divided(bench: Bench) -> None:

@@ -62,6 +62,16 @@ def test_numbers_fall_into_bins_of_equally_many_clips_and_few_ones_are_levels() 
     assert list(levels("distance", samples)) == ["0", "1"]
 
 
+def test_few_numbers_of_which_none_comes_twice_fall_into_bins() -> None:
+    samples = [a_sample(f"s{n}", controls={"distance": 1 + n / 7}) for n in range(4)]
+    assert len(levels("distance", samples)) == 3
+
+
+def test_what_a_catalog_calls_unstated_is_not_known() -> None:
+    samples = [a_sample("a", language="en"), a_sample("b", language="de"), real("c", language="unstated")]
+    assert {level.against for level in levels("language", samples).values()} == {ALL_REAL}
+
+
 def test_a_frozen_pose_and_a_partial_forgery_are_levels_in_words() -> None:
     samples = [
         a_sample("a", partial=True, controls={"frozen_pose": True}),
@@ -141,7 +151,14 @@ def report_of(diff: Diff, mine: list[Answer], name: str = "a detector") -> dict[
         "schema": SCHEMA,
         "tool": {"name": "countermark", "version": "0"},
         "detectors": {"before": side, "after": side},
-        "training": {"network": "kept", "minutes": None, "recipe": "frame_cpu", "seed": 0, "inputs_sha256": "1" * 64},
+        "training": {
+            "network": "kept",
+            "against": "base alone",
+            "minutes": None,
+            "recipe": "frame_cpu",
+            "seed": 0,
+            "inputs_sha256": "1" * 64,
+        },
         "taught": [part, part],
         "measured": [part],
         "abstained": abstentions(mine),
@@ -169,6 +186,15 @@ def test_the_headline_counts_what_holds_and_the_terminal_says_what_could_not_be_
     assert any("not measurable, 3 real clips, 6 are needed" in line for line in lines)
     assert any("would look won or lost by chance" in line for line in lines)
     assert "note: a note" in lines
+
+
+def test_factors_of_which_nothing_could_be_measured_are_listed_in_one_place() -> None:
+    mine = answers({"mesh": 0.4, "face_swap": 0.0})
+    few = [a_sample(f"e{n}", maker="mesh", controls={"emotion": name}) for n, name in enumerate(("happy", "sad"))]
+    mine += [Answer(sample, SLICE, 0.5, 0.5) for sample in few]
+    page = to_html(report_of(difference(mine, (0.6, 0.6)), mine))
+    assert "By maker" in page and "By emotion" not in page
+    assert "<dt>emotion</dt><dd>happy (1), sad (1)</dd>" in page.split("Too few clips to tell")[1]
 
 
 def test_without_a_difference_the_headline_says_so() -> None:

@@ -106,6 +106,7 @@ def test_with_too_few_clips_or_people_there_is_a_reason_and_no_figure() -> None:
     both = Pairs.of([True] * 10 + [False] * 10, [0.5] * 20, [0.6] * 20, [f"p{n}" for n in range(20)])
     alarm = compare(GAUGES["tpr_at_5_percent_fpr"], both, (0.5, 0.5), draws=100)
     assert alarm.difference.reason == "10 real clips, 20 are needed"
+    assert compare(GAUGES["ece"], both, (0.5, 0.5), draws=100).difference.reason == "20 clips, 50 are needed"
 
 
 def test_two_equally_good_detectors_differ_in_one_of_twenty_trials() -> None:

@@ -21,6 +21,7 @@ from forge.dataset import DatasetReport, Progress, Request, make_dataset
 from forge.framing import square_around
 from forge.methods import Method
 from forge.portrait import Declaration, ForgeError
+from forge.quality import Gate
 from forge.recipes import DatasetRecipe, tiny
 from forge.truth import read_masks
 from media.catalog import Catalog, Label, Sample
@@ -55,6 +56,7 @@ def made(
             everyone=everyone,
             limit=limit,
             place=Here(workers),
+            gate=Gate.off(),
             seed=seed,
             method=method,
         )
@@ -346,7 +348,9 @@ def test_damaged_files_of_finished_clips_are_made_again(tmp_path: Path) -> None:
 def test_progress_is_told_from_the_first_input_to_the_last_clip(tmp_path: Path) -> None:
     inputs = material(tmp_path / "in", portraits=1, speech=1)
     seen: list[Progress] = []
-    request = Request(SHORT, tmp_path / "out", inputs / "portraits", inputs / "speech", limit=2, method=QUICK)
+    request = Request(
+        SHORT, tmp_path / "out", inputs / "portraits", inputs / "speech", limit=2, method=QUICK, gate=Gate.off()
+    )
     make_dataset(replace(request, everyone=Declaration.nonexistent()), seen.append)
     assert [(p.done, p.planned) for p in seen if p.stage == "looking"] == [(0, 2), (1, 2), (2, 2)]
     assert [(p.done, p.planned) for p in seen if p.stage == "filming"] == [(0, 2), (1, 2), (2, 2)]
@@ -450,7 +454,7 @@ def test_the_real_method_makes_a_dataset_beside_real_videos(data_pack: Path, tmp
         real=real,
         everyone=Declaration.nonexistent("CC0-1.0"),
         limit=4,
-        workers=2,
+        place=Here(2),
     )
     report = make_dataset(request)
     assert report.complete and report.clips >= 3

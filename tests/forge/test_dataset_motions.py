@@ -18,6 +18,7 @@ from forge.methods import Method, Shot, Take
 from forge.motion.controls import BASELINE
 from forge.motion.sources import MotionSource
 from forge.portrait import Declaration, ForgeError, Portrait
+from forge.quality import Gate
 from forge.recipes import DatasetRecipe, tiny
 from media.catalog import Catalog
 from media.clip import Waveform
@@ -40,7 +41,16 @@ MOVED = Method("moved", MovedMaker, lambda: FINGERPRINT)
 def made(inputs: Path, out: Path, recipe: DatasetRecipe, limit: int = 4) -> DatasetReport:
     everyone = Declaration.nonexistent()
     return make_dataset(
-        Request(recipe, out, inputs / "portraits", inputs / "speech", everyone=everyone, limit=limit, method=MOVED)
+        Request(
+            recipe,
+            out,
+            inputs / "portraits",
+            inputs / "speech",
+            everyone=everyone,
+            limit=limit,
+            method=MOVED,
+            gate=Gate.off(),
+        )
     )
 
 

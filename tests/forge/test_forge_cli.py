@@ -161,7 +161,7 @@ def test_a_size_that_is_not_offered_is_wrong_usage(inputs: tuple[Path, Path, Pat
 def test_dataset_makes_resumes_and_reports(tmp_path: Path) -> None:
     inputs, out = material(tmp_path / "in", portraits=2, speech=2), tmp_path / "out"
     words = ["dataset", "tiny", out, "--portraits", inputs / "portraits", "--speech", inputs / "speech"]
-    words += ["--nonexistent", "--limit", 2, "--workers", 1, "--method", "quick"]
+    words += ["--nonexistent", "--limit", 2, "--workers", 1, "--method", "quick", "--no-gate"]
     code, (report,), talk = run(*words)
     assert code == 0 and report["made"] == 2 and report["complete"] is True and report["standing"] == "trusted"
     assert len((out / "catalog.jsonl").read_text().splitlines()) == 2
@@ -173,7 +173,16 @@ def test_dataset_makes_resumes_and_reports(tmp_path: Path) -> None:
 def test_dataset_says_what_was_left_out_and_still_succeeds(tmp_path: Path) -> None:
     inputs, out = material(tmp_path / "in", portraits=1, speech=1), tmp_path / "out"
     (inputs / "portraits" / "broken.png").write_bytes(b"\x89PNG\r\n")
-    words = ["--portraits", inputs / "portraits", "--speech", inputs / "speech", "--nonexistent", "--limit", 1]
+    words = [
+        "--portraits",
+        inputs / "portraits",
+        "--speech",
+        inputs / "speech",
+        "--nonexistent",
+        "--limit",
+        1,
+        "--no-gate",
+    ]
     code, (report,), talk = run("dataset", "tiny", out, *words, "--method", "quick")
     assert code == 0 and list(report["skipped_inputs"]) == ["broken.png"]  # type: ignore[call-overload]
     assert "left out broken.png" in talk
@@ -182,7 +191,16 @@ def test_dataset_says_what_was_left_out_and_still_succeeds(tmp_path: Path) -> No
 def test_dataset_exits_1_when_a_planned_clip_is_missing(tmp_path: Path) -> None:
     inputs, out = material(tmp_path / "in", portraits=1, speech=1), tmp_path / "out"
     picture(inputs / "portraits" / "stubborn.png", number=5)
-    words = ["--portraits", inputs / "portraits", "--speech", inputs / "speech", "--nonexistent", "--limit", 2]
+    words = [
+        "--portraits",
+        inputs / "portraits",
+        "--speech",
+        inputs / "speech",
+        "--nonexistent",
+        "--limit",
+        2,
+        "--no-gate",
+    ]
     code, (report,), talk = run("dataset", "tiny", out, *words, "--method", "breaking")
     assert code == 1 and report["complete"] is False and report["clips"] == 1
     assert talk.splitlines()[-1].startswith("error: ")
@@ -219,7 +237,7 @@ def test_a_dataset_that_cannot_begin_leaves_no_folder(tmp_path: Path, change: di
 
 def test_recipes_are_listed_as_json_lines() -> None:
     code, lines, _ = run("recipes")
-    assert code == 0 and [line["name"] for line in lines] [:4] == ["tiny", "small", "small_motions", "bench_512"]
+    assert code == 0 and [line["name"] for line in lines][:4] == ["tiny", "small", "small_motions", "bench_512"]
 
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(

@@ -291,7 +291,7 @@ def test_a_pipe_among_the_real_videos_is_left_out_and_not_waited_for(tmp_path: P
     inputs = material(tmp_path / "in", portraits=1, speech=1, real=1, seconds=2.2)
     os.mkfifo(inputs / "real" / "pipe.mp4")
     words = ["--portraits", inputs / "portraits", "--speech", inputs / "speech", "--real", inputs / "real"]
-    words += ["--limit", 1, "--nonexistent", "--method", "quick"]
+    words += ["--limit", 1, "--nonexistent", "--method", "quick", "--no-gate"]
     result = CliRunner().invoke(app, [str(word) for word in ["dataset", "tiny", tmp_path / "out", *words]])
     assert result.exit_code == 0 and "pipe.mp4" in result.stderr and "no regular file" in result.stderr
 

@@ -14,6 +14,7 @@ from forge.dataset import DatasetReport, Request, make_dataset
 from forge.foreign import Foreign
 from forge.manipulations.scene import Cast, Forgery, Manipulation, ManipulationKind, Scene
 from forge.portrait import Declaration, ForgeError
+from forge.quality import Gate
 from forge.recipes import DatasetRecipe, tiny
 from forge.truth import read_masks
 from media.catalog import Catalog, Label, Sample
@@ -88,6 +89,7 @@ def made(inputs: Path, out: Path, recipe: DatasetRecipe = DESIGN, limit: int = 6
         limit=limit,
         method=QUICK,
         others=(INVERT, NOTHING),
+        gate=Gate.off(),
     )
     return make_dataset(replace(request, **more))  # type: ignore[arg-type]
 
