@@ -15,6 +15,7 @@ import typer
 
 from countermark import __version__
 from countermark.cli_export import export
+from countermark.cli_gym import gym
 from detect.cli import app as detect_app
 from forge.cli import app as forge_app
 from provenance.cli import app as provenance_app
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+detect_app.command()(gym)
 app.add_typer(forge_app, name="forge")
 app.add_typer(detect_app, name="detect")
 app.add_typer(provenance_app, name="provenance")

@@ -207,9 +207,11 @@ def _learn_elsewhere(
         DetectError: when a clip cannot be learnt from for another reason than what is in it.
     """
     tasks = {
-        _file_of(sample, cache): (path, missing, _seed_of(sample))
+        _file_of(sample, cache): (path.absolute(), missing, _seed_of(sample))
         for sample, path, _ in samples
-        if path.suffix.lower() not in PICTURES and (missing := _missing(_stored(_file_of(sample, cache)), kinds))
+        if path.suffix.lower() not in PICTURES
+        and path.is_file()
+        and (missing := _missing(_stored(_file_of(sample, cache)), kinds))
     }
     for outcome in place.run(((file, *rest) for file, rest in tasks.items()), StartLearning()):
         file, path = outcome.task[:2]

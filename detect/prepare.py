@@ -473,7 +473,16 @@ class StartLooking:
     def __call__(self, room: Room) -> Callable[[tuple[str, Path]], bytes]:
         """Load the face networks."""
         finder = FaceFinder(max_faces=self.plan.max_faces)
-        return lambda task: packed_look(look_at(room.fetch(task[1]), self.plan, finder))
+
+        def work(task: tuple[str, Path]) -> bytes:
+            try:
+                here = room.fetch(task[1])
+            except OSError:
+                here = task[1]  # what is wrong with it is the answer
+            look = look_at(here, self.plan, finder)
+            return packed_look(replace(look, reason=look.reason.replace(str(here), str(task[1]))))
+
+        return work
 
 
 def _look_elsewhere(catalog: Catalog, root: Path, cache: Path, plan: LookPlan, place: Place, say: Say) -> None:
@@ -482,8 +491,9 @@ def _look_elsewhere(catalog: Catalog, root: Path, cache: Path, plan: LookPlan, p
     Raises:
         DetectError: when a file cannot be looked at for another reason than what is in it.
     """
-    wanted = {cache_key(sample, plan): root / sample.path for sample in catalog}
-    missing = [(key, path) for key, path in wanted.items() if not (cache / f"{key}.npz").is_file()]
+    wanted = {cache_key(sample, plan): (root / sample.path).absolute() for sample in catalog}
+    # a film that is a folder of pictures is not carried to other machines: this process looks at it
+    missing = [(k, path) for k, path in wanted.items() if not (cache / f"{k}.npz").is_file() and not path.is_dir()]
     for number, outcome in enumerate(place.run(missing, StartLooking(plan)), start=1):
         key, path = outcome.task
         if outcome.cause == "worker died":

@@ -270,10 +270,15 @@ def _answers(files: Sequence[Path], factory: DetectorFactory, place: Place) -> I
             yield answer(file, detector)
         return
     nobody = {"name": "", "version": "", "sha256": ""}
-    for outcome in in_order(place.run(enumerate(files), StartScoring(factory))):
+    tasks = enumerate(file.absolute() for file in files)  # a node of a cluster stands in another folder
+    for outcome in in_order(place.run(tasks, StartScoring(factory))):
+        file = files[outcome.task[0]]
         died = "the process that read it died: damaged or hostile file, or no memory left"
         reason = died if outcome.cause == "worker died" else outcome.error or ""
-        yield outcome.result or _line(outcome.task[1], None, nobody, None, "error", reason)
+        if outcome.result is None:
+            yield _line(file, None, nobody, None, "error", reason)
+        else:
+            yield outcome.result | {"file": str(file)}
 
 
 @dataclass(frozen=True)
@@ -296,6 +301,7 @@ class StartScoring:
                 here = room.fetch(file)
             except OSError:
                 here = file  # what is wrong with it is the answer
-            return answer(here, detector) | {"file": str(file)}
+            line = answer(here, detector)
+            return line | {"reason": line["reason"].replace(str(here), str(file))}
 
         return work

@@ -35,7 +35,7 @@ from forge.material import Entry, Material, list_pictures, list_real, list_speec
 from forge.motion.controls import BASELINE
 from forge.motion.sources import MotionSource
 from forge.plan import Plan
-from forge.portrait import ForgeError
+from forge.portrait import Declaration, DeclarationKind, ForgeError
 from forge.progress import Progress
 from forge.recipes import DatasetRecipe
 from forge.run import Request, Run, Watch
@@ -142,14 +142,14 @@ def make_dataset(
             raise ForgeError(f"{folder}: no clip could be made: {run.failures.first_reason}")
         warnings = _warnings(plan, request, materials, run.left_out)
         run.tell("signing")
-        standing = _sign(request, catalog, materials, warnings, changed=len(run.done) > before)
+        standing = _sign(request, catalog, materials, warnings, changed=run.made > 0 or len(run.done) != before)
     labels, splits = catalog.counts("label"), catalog.counts("split")
     return DatasetReport(
         folder=folder,
         recipe=request.recipe.name,
         clips=len(run.done),
-        made=len(run.done) - before,
-        kept=before,
+        made=min(run.made, len(run.done)),
+        kept=max(0, len(run.done) - run.made),
         planned=len(run.done) + len(run.failures),
         failures=run.failures.causes,
         rejected=run.rejects.causes,
@@ -193,7 +193,11 @@ def _recordings(request: Request, makers: Makers) -> list[Entry]:
     entries = list_real(request.real)
     if not makers.forge_recordings:
         return entries
-    everyone = str(request.everyone) if request.everyone else None
+    said = request.everyone
+    everyone = str(said) if said is not None and said.kind is DeclarationKind.CONSENT else None
+    for entry in entries:
+        if entry.known.consent:
+            Declaration.consent(entry.known.consent)  # "no" is no consent: the same rule as for portraits
     entries = [replace(e, known=replace(e.known, consent=e.known.consent or everyone)) for e in entries]
     silent = [entry.known.name for entry in entries if not entry.known.consent]
     if silent:

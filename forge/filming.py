@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -160,7 +161,7 @@ class Filming:
                 crf=clip.crf,
                 preset=recipe.preset,
                 identity=self.job.identity,
-                store=CredentialStore(folder / CREDENTIALS) if self.room.scratch else None,
+                store=CredentialStore(folder / CREDENTIALS / clip.id) if self.room.scratch else None,
             )
             masks = self._masks(clip, footage)
             truth = folder / TRUTH / f"{clip.id}.parquet"
@@ -181,7 +182,9 @@ class Filming:
             raise ForgeError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error
         if not self.room.scratch:
             return Made(record)
-        return Made(record, _taken(folder, [*sizes, f"{RECORDS}/{clip.id}.json"]), _taken_all(folder / CREDENTIALS))
+        return Made(
+            record, _taken(folder, [*sizes, f"{RECORDS}/{clip.id}.json"]), _taken_all(folder / CREDENTIALS / clip.id)
+        )
 
     def _masks(self, clip: PlannedClip, footage: Footage) -> str | None:
         if footage.masks is None:
@@ -280,12 +283,12 @@ def deliver(folder: Path, made: Made, store: Path) -> None:
     Raises:
         OSError: when it cannot be written.
     """
-    for name, content in made.files.items():
-        _write_bytes(folder / name, content, lasting=name.startswith(f"{RECORDS}/"))
     for name, content in sorted(made.credentials.items(), key=lambda item: item[0].startswith("entries")):
         if not (store / name).exists():
             (store / name).parent.mkdir(parents=True, exist_ok=True)
             _write_bytes(store / name, content)
+    for name, content in made.files.items():
+        _write_bytes(folder / name, content, lasting=name.startswith(f"{RECORDS}/"))
 
 
 def _write_bytes(path: Path, content: bytes, *, lasting: bool = False) -> None:
@@ -313,7 +316,9 @@ def _taken(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 def _taken_all(folder: Path) -> dict[str, bytes]:
     """The files below a folder, which are gone afterwards; hidden ones and an index are left."""
     files = sorted(path for kind in ("manifests", "entries") for path in (folder / kind).glob("*/[!.]*"))
-    return _taken(folder, [str(path.relative_to(folder)) for path in files])
+    taken = _taken(folder, [str(path.relative_to(folder)) for path in files])
+    shutil.rmtree(folder, ignore_errors=True)
+    return taken
 
 
 def _brought(entry: Entry, room: Room) -> Entry:

@@ -163,7 +163,7 @@ class MeshMaker:
 
         def masks() -> Iterator[NDArray[np.bool_]]:
             for landmarks in face.truth(motion).landmarks:
-                yield face.masks(landmarks)["face"] > 127
+                yield face.face_mask(landmarks)
 
         return Take(motion, face.render(motion), masks)
 

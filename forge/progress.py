@@ -105,6 +105,8 @@ class Failures:
     @property
     def first_reason(self) -> str:
         """Why the clip of the lowest number failed."""
+        if not self._told:
+            return "nothing can be made of these inputs and this limit, or only real clips that did not pass the gate"
         return str(self._told[min(self._told)]["reason"])
 
     def lines(self) -> Iterator[Mapping[str, Any]]:

@@ -94,6 +94,8 @@ class Run:
     done: Done
     failed: Done
     """Numbers that this run could not make; the next one tries them again."""
+    made: int = 0
+    """By this run, those taken back again included."""
     left_out: int = 0
     """Real clips that did not pass: there is no other to take their place."""
     failures: Failures = field(default_factory=Failures)
@@ -167,7 +169,7 @@ class Run:
         folder = self.request.folder
         clips = (clip for clip in self.wanted() if clip.number in self.done)
         doubles = doubles_among(prints_of(folder, clips))
-        for double in doubles:
+        for double in reversed(doubles):  # what links others stays until last: a kill in between changes nothing
             clip = self.plan.clip(double.number, self.rejects.attempt(double.number))
             assert clip is not None
             take_back(folder, clip.id)
@@ -204,6 +206,7 @@ class Run:
             self._failed(clip, "OSError", f"{error.filename or self.request.folder}: {error.strerror or error}")
             return
         self.done.add(clip.number)
+        self.made += 1
 
     def _given_up(self, number: int) -> bool:
         attempt = self.rejects.attempt(number)
@@ -240,8 +243,8 @@ class Run:
                 stage,
                 len(self.done),
                 self.planned,
-                failed=len(self.failures),
-                kept=self.kept,
+                failed=len(self.failures) + self.left_out,
+                kept=max(0, len(self.done) - self.made),
                 rejected=len(self.rejects),
                 causes=self.failures.causes + self.rejects.causes,
                 workforce=self.request.place.workforce(),

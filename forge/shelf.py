@@ -105,7 +105,8 @@ def begin_or_continue(folder: Path, settings: Mapping[str, Any]) -> None:
         ours = before["tool"] == TOOL and before["schema"] == 1
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ForgeError(f"{path}: cannot be read as ours; choose another folder") from error
-    differ = [name for name, value in plain.items() if before.get(name) != value]
+    names = dict.fromkeys([*plain, *(name for name in before if name not in ("schema", "tool"))])
+    differ = [name for name in names if before.get(name) != plain.get(name)]
     if differ or not ours:
         raise ForgeError(
             f"{folder}: was begun with another {' and '.join(differ) or 'tool'}; give the same arguments as before "
@@ -155,6 +156,8 @@ class Rejects:
         whole: list[str] = []
         for text in lines:
             try:
+                if not text.endswith("\n"):
+                    raise ValueError("torn")
                 line = json.loads(text)
                 self._count(int(line["number"]), str(line["cause"]))
                 whole.append(text)
@@ -175,6 +178,8 @@ class Rejects:
         """Write down a clip that did not pass; `facts` have its `cause`."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"number": number, **facts}, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a record of the next attempt must not outlive the line that says why
         self._count(number, str(facts["cause"]))
 
     def _count(self, number: int, cause: str) -> None:

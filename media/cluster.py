@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic
 
 from media.clip import MediaError
-from media.crew import attempt, one_line, one_thread
+from media.crew import attempt, one_line, one_thread, one_thread_of_torch
 from media.places import Outcome, Result, Room, Start, Task, Workforce
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class Borrowed:
     state: Callable[[str], tuple[int, int] | None]
     piece: Callable[[str, int], bytes]
     kept_bytes: int = KEPT_BYTES
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def fetch(self, path: Path) -> Path:
         """The file itself where this machine has the same one, else a copy of it.
@@ -157,6 +158,10 @@ class Borrowed:
         Raises:
             OSError: when the driver's machine has no such file (any more).
         """
+        with self._lock:  # threads of one worker may ask for the same file
+            return self._fetched(path)
+
+    def _fetched(self, path: Path) -> Path:
         theirs = self.state(str(path))
         with contextlib.suppress(OSError):
             facts = path.stat()
@@ -173,6 +178,9 @@ class Borrowed:
             with part.open("wb") as file:
                 while data := self.piece(str(path), file.tell()):
                     file.write(data)
+            if part.stat().st_size != theirs[0]:
+                part.unlink()
+                raise OSError(5, "it changed while it was copied", str(path))
             part.replace(copy)
         os.utime(copy)
         return copy
@@ -226,6 +234,7 @@ class Hand:
         try:  # at the first task, not before: a start that fails is the answer to every task, not a dead worker
             with self._beginning:
                 self._work = self._work or pickle.loads(self._start)(self._room)
+                one_thread_of_torch()
         except Exception as error:  # noqa: BLE001 -- told as the outcome of the task
             return None, f"cannot start: {one_line(error)}", type(error).__name__
         assert self._work is not None
@@ -388,7 +397,7 @@ class _RayCrew(Generic[Task, Result]):
         self._seats.remove(seat)
         if seat.coming is not None:
             self._stillborn += 1
-            if self._stillborn >= STILLBORN:
+            if self._stillborn >= STILLBORN and not any(one.coming is None for one in self._seats):
                 raise MediaError(
                     f"workers of the Ray cluster die before they begin: {one_line(error)[:300]}"
                 ) from error

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -92,6 +93,13 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         cv2.setNumThreads(before)
+
+
+def one_thread_of_torch() -> None:
+    """One thread for torch as well, where a worker has loaded it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def attempt(work: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
@@ -195,6 +203,7 @@ class _Crew(Generic[Task, Result]):
 def _serve(pipe: Connection, start: Start[Task, Result]) -> None:
     """The life of one process: set up, then task by task until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it ends us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what a task began is ended, too
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with one_thread():
         work: Callable[[Task], Result] | None = None
@@ -205,6 +214,7 @@ def _serve(pipe: Connection, start: Start[Task, Result]) -> None:
                 return
             try:  # inside the loop: a start that fails is the answer to every task, not a silent death
                 work = work or start(Room(is_driver=False))
+                one_thread_of_torch()
             except Exception as error:  # noqa: BLE001 -- rule 2
                 pipe.send((None, f"cannot start: {one_line(error)}", type(error).__name__))
                 continue

@@ -142,7 +142,7 @@ class StudentFace:
         """(S, S) bool for every frame: the face, forehead to chin."""
         for values in motion.values.astype(np.float64):
             placed = self.prior.place(self.prior.asked(values))[0]
-            yield self.prior.face.masks(placed[:478, :2].astype(np.float32))["face"] > 127
+            yield self.prior.face.face_mask(placed[:478, :2].astype(np.float32))
 
 
 def shrunk(image: UInt8Array) -> UInt8Array:

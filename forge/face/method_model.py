@@ -108,4 +108,4 @@ class ModelFace:
     def face_masks(self, motion: Motion) -> Iterator[NDArray[np.bool_]]:
         """(S, S) bool for every frame: the face, forehead to chin, where the rig says it is."""
         for landmarks in self.mesh.truth(motion).landmarks:
-            yield self.mesh.masks(landmarks)["face"] > 127
+            yield self.mesh.face_mask(landmarks)

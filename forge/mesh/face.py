@@ -167,7 +167,7 @@ class MeshFace:
         landmarks = np.zeros((motion.length, len(self.head.source), 2), np.float32)
         gaze = np.zeros((motion.length, 2), np.float32)
         for i, values in enumerate(motion.values.astype(np.float64)):
-            face, _, _, pose = self._move(values)
+            face, _, pose = self._expressed(values)
             landmarks[i] = pose(face)[:, :2]
             gaze[i] = gaze_of(values)
         gap = np.linalg.norm(landmarks[:, 13] - landmarks[:, 14], axis=-1) / self.head.scale
@@ -175,24 +175,33 @@ class MeshFace:
 
     def masks(self, landmarks: FloatArray) -> Mapping[str, UInt8Array]:
         """Masks (S, S) uint8, 255 inside, of one frame's landmarks (478, 2) from `truth`: face and mouth opening."""
-        box = (0, 0, self.size, self.size)
-        oval = landmarks[list(FACE_OVAL)].astype(np.float64)
         mouth = outline_of(landmarks.astype(np.float64), LIPS_INNER)
-        return {
-            "face": np.round(soft_mask(oval, box) * 255).astype(np.uint8),
-            "mouth": np.round(soft_mask(mouth, box) * 255).astype(np.uint8),
-        }
+        return {"face": self._face_mask(landmarks), "mouth": self._filled(mouth)}
+
+    def face_mask(self, landmarks: FloatArray) -> NDArray[np.bool_]:
+        """(S, S) bool: the face in one frame's landmarks (478, 2) from `truth`, forehead to chin."""
+        return np.asarray(self._face_mask(landmarks) > 127)
+
+    def _face_mask(self, landmarks: FloatArray) -> UInt8Array:
+        return self._filled(landmarks[list(FACE_OVAL)].astype(np.float64))
+
+    def _filled(self, outline: Array) -> UInt8Array:
+        return np.round(soft_mask(outline, (0, 0, self.size, self.size)) * 255).astype(np.uint8)
 
     def _move(self, values: Array) -> tuple[Array, Array, Array, RigidPose]:
         """Expressive landmarks and anchors before the head turns, all vertices after it, and the turn."""
+        face, anchors, pose = self._expressed(values)
+        return face, anchors, self.sheet.placed(face, self.head.rest, pose), pose
+
+    def _expressed(self, values: Array) -> tuple[Array, Array, RigidPose]:
+        """Expressive landmarks and anchors before the head turns, and the turn."""
         coefficients = np.clip(values[BLENDSHAPES], 0.0, 1.3)
         # lids follow the eyes: a look down half hides behind them, else the eye would stare
         lids = [INDEX["eyeBlinkLeft"] - BLENDSHAPES.start, INDEX["eyeBlinkRight"] - BLENDSHAPES.start]
         sunk = LID_FOLLOWS * np.clip(-gaze_of(values)[1], 0, 30)
         coefficients[lids] = np.minimum(BLINK_GAIN * coefficients[lids] + sunk, 1.0)
         face, anchors = self.head.posed(coefficients)
-        pose = RigidPose.at(self.sheet.pivot, self.head.scale, values[:6])
-        return face, anchors, self.sheet.placed(face, self.head.rest, pose), pose
+        return face, anchors, RigidPose.at(self.sheet.pivot, self.head.scale, values[:6])
 
 
 def without_openings(image: FloatArray, head: Head) -> UInt8Array:

@@ -11,11 +11,12 @@ from quick_maker import QUICK, material
 from test_dataset import SHORT, labels_and_streams
 
 from forge.dataset import DatasetReport, Progress, Request, make_dataset
-from forge.filming import Made
+from forge.filming import Made, deliver
 from forge.portrait import Declaration, ForgeError
 from forge.progress import ProgressFile
 from forge.quality import Gate
 from forge.run import MOST_ATTEMPTS
+from forge.shelf import Rejects
 from media.catalog import Catalog, Label
 from media.places import Here, Outcome, Place, Start, Workforce
 from provenance.credential import Standing, read_credential
@@ -157,3 +158,30 @@ def test_nobody_left_to_work_is_one_line_and_what_was_made_stays(inputs: Path, t
         made(inputs, tmp_path / "out", Deserted(frozenset(), 0))
     report = made(inputs, tmp_path / "out", Here())
     assert report.complete and report.kept >= 2
+
+
+def test_a_folder_begun_with_a_gate_is_not_continued_without_one(inputs: Path, tmp_path: Path, own_home: None) -> None:
+    made(inputs, tmp_path / "out", Here(), gate=replace(Gate.off(), most_flash=1000.0), limit=2)
+    with pytest.raises(ForgeError, match="begun with another gate"):
+        made(inputs, tmp_path / "out", Here(), limit=2)
+
+
+def test_a_torn_line_of_rejections_is_dropped_and_the_next_is_whole(tmp_path: Path) -> None:
+    rejects = Rejects(tmp_path)
+    rejects.add(3, {"cause": "flicker"})
+    rejects.add(4, {"cause": "no_face"})
+    path = tmp_path / "rejected.jsonl"
+    path.write_text(path.read_text()[:-1])  # cut exactly before the end of the last line
+    again = Rejects(tmp_path)
+    assert (again.attempt(3), again.attempt(4), len(again)) == (1, 0, 1)
+    again.add(5, {"cause": "double"})
+    assert Rejects(tmp_path).numbers() == [3, 5]
+
+
+def test_a_distant_clip_is_done_only_when_its_credential_is_kept(tmp_path: Path) -> None:
+    made_far = Made({}, {"records/a.json": b"{}"}, {"manifests/aa/a.c2pa": b"1"})
+    (tmp_path / "records").mkdir()
+    (tmp_path / "store").write_text("a file where the store should be")
+    with pytest.raises(OSError):
+        deliver(tmp_path, made_far, tmp_path / "store")
+    assert not (tmp_path / "records" / "a.json").exists()

@@ -162,6 +162,13 @@ def test_recordings_are_forged_with_consent_only(inputs: Path, tmp_path: Path, o
     silent = material(tmp_path / "silent", portraits=2, speech=2, real=2)
     with pytest.raises(ForgeError, match=r"would be forged; say in the column `consent`"):
         made(silent, tmp_path / "out", everyone=None, real=silent / "real")
+    with pytest.raises(ForgeError, match=r"would be forged; say in the column `consent`"):
+        made(silent, tmp_path / "out", real=silent / "real")  # that portraits show nobody says nothing of recordings
+    name = min(path.name for path in (silent / "real").glob("*.mp4"))
+    (silent / "real" / "real.csv").write_text(f"file,consent\n{name},no\n")
+    with pytest.raises(ForgeError, match="consent must say who agreed"):
+        made(silent, tmp_path / "out", real=silent / "real")
+    (silent / "real" / "real.csv").unlink()
     assert not (tmp_path / "out").exists()
     with pytest.raises(ForgeError, match="give a folder of them with --real"):
         made(inputs, tmp_path / "out", real=None)
