@@ -340,6 +340,25 @@ def _core_seconds() -> float:
 
 
 @app.command()
+def scaling(work: Work, clips: int = 60, out: Path = RESULTS) -> None:
+    """Two workers against one on so many clips that starting a process and signing the dataset hardly count."""
+    work.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    for name in ("1", "2"):
+        folder = work / f"scaling_{name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        seconds[name], _ = _timed(folder, clips, name)
+    row: Row = {
+        "clips": clips,
+        "seconds, one worker": round(seconds["1"], 1),
+        "seconds, two workers": round(seconds["2"], 1),
+        "two against one": f"{seconds['1'] / seconds['2']:.2f} x",
+    }
+    notes = ("Clips of 3 s at 256 px by mesh, whole runs with gate, card and signature; without the start of Python.",)
+    _save(out, "factory_scaling", f"scaling --clips {clips}", [Table("two workers against one", (row,))], notes)
+
+
+@app.command()
 def rate(
     work: Work, clips: int = 24, size: int = 512, method: str = "vasa", abreast: str = "1,2,4,8", out: Path = RESULTS
 ) -> None:
