@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detect.cli import RayOption, WorkersOption
 from forge.cli_options import Consent, License, Nonexistent
 
 if TYPE_CHECKING:
@@ -60,13 +61,6 @@ AgainstBase = Annotated[
     bool,
     typer.Option("--against-base", help="Compare with one fitted on the base alone: what the slice did, nothing else."),
 ]
-Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Processes side by side: 1, or on a cluster every core.")
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(help="Work on a Ray cluster: its address, auto (this machine's) or local (start one here)."),
-]
 Seed = Annotated[int, typer.Option(min=0, help="Of the slice, the training and the resampling.")]
 
 
@@ -91,8 +85,8 @@ def gym(
     allow: Allow = None,
     near_duplicates: NearDuplicates = False,
     against_base: AgainstBase = False,
-    workers: Workers = None,
-    ray: Ray = None,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
     seed: Seed = 0,
 ) -> None:
     """Make a slice of new clips, train with it, and see what was won and lost on clips that taught nobody.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from countermark.gym_paired import GAUGES
-from detect.report import printable, write_whole
+from detect.report import templates_in, write_whole
 
 SCHEMA: Final = "countermark.gym/1"
 JSON_NAME, PAGE_NAME = "gym.json", "gym.html"
@@ -43,17 +43,7 @@ def write_report(report: Plain, folder: Path) -> Path:
 
 def to_html(report: Plain) -> str:
     """The report as one page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    # autoescape for every name: a maker may be called <script>
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(printable=printable, figure=figure, signed=signed)
+    environment = templates_in(Path(__file__).with_name("templates"), figure=figure, signed=signed)
     return environment.get_template("gym.html").render(
         report=report,
         headline=headline(report),

@@ -28,7 +28,7 @@ from media.catalog import Sample
 from media.clip import Clip, FloatArray, MediaError, UInt8Array
 from media.faces import FaceFinder
 from media.landmarks import align_matrix, warp
-from media.places import Here, Place, Room
+from media.places import DIED, Here, Place, Room
 from media.video import Encoding, probe, recompressed, stream_frames
 
 SECONDS = 3
@@ -215,7 +215,7 @@ def _learn_elsewhere(
     }
     for outcome in place.run(((file, *rest) for file, rest in tasks.items()), StartLearning()):
         file, path = outcome.task[:2]
-        if outcome.result is None and outcome.cause != "worker died":
+        if outcome.result is None and outcome.cause != DIED:
             raise DetectError(f"{path}: no lessons can be taken of it ({outcome.error})")
         _store(_stored(file) | (outcome.result or {"none": np.zeros(1, np.float32)}), file)
 

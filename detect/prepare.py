@@ -50,7 +50,7 @@ from media.landmarks import (
     outer_eye_distance,
     warp,
 )
-from media.places import Here, Place, Room
+from media.places import DIED, Here, Place, Room
 from media.tracking import FaceTrack, follow_faces
 from media.video import Frame, probe, read_image, stream_frames
 
@@ -475,10 +475,7 @@ class StartLooking:
         finder = FaceFinder(max_faces=self.plan.max_faces)
 
         def work(task: tuple[str, Path]) -> bytes:
-            try:
-                here = room.fetch(task[1])
-            except OSError:
-                here = task[1]  # what is wrong with it is the answer
+            here = room.bring(task[1])
             look = look_at(here, self.plan, finder)
             return packed_look(replace(look, reason=look.reason.replace(str(here), str(task[1]))))
 
@@ -496,7 +493,7 @@ def _look_elsewhere(catalog: Catalog, root: Path, cache: Path, plan: LookPlan, p
     missing = [(k, path) for k, path in wanted.items() if not (cache / f"{k}.npz").is_file() and not path.is_dir()]
     for number, outcome in enumerate(place.run(missing, StartLooking(plan)), start=1):
         key, path = outcome.task
-        if outcome.cause == "worker died":
+        if outcome.cause == DIED:
             reason = "every process that read it died: damaged or hostile file, or no memory left"
             save_look(Look(Status.UNREADABLE, reason, (), 0.0), cache / f"{key}.npz")
         elif outcome.result is None:

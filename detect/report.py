@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import provenance.files
 from detect.detector import DetectError, FaceScore, ModelFacts, Score, TimePoint
@@ -23,6 +23,9 @@ from detect.localise import Segment, SegmentRule, covers, segments_of
 from detect.prevalence import BASE_RATES, Rates, Reading, in_words, probability_at_base_rate, read_at_prevalence
 from detect.verdict import Policy, Verdict, in_clock, in_percent, in_stretches, named_signer
 from provenance.credential import Credential, ProvenanceError, Standing
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SCHEMA = "countermark.check/1"
 
@@ -200,21 +203,26 @@ class Report:
         return (*lines, *NEVER_CHECKED)
 
 
-def to_html(report: Report) -> str:
-    """The report as one page that loads nothing from anywhere."""
+def templates_in(folder: Path, **filters: Callable[..., Any]) -> Environment:
+    """The templates of pages, and the filters that they use; `printable` is always there."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # autoescape for every name: a file may be called <script>, and so may its signer
+    # autoescape for every name: a file may be called <script>, and so may its signer, or a maker of clips
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=in_percent, clock=in_clock, printable=printable, sentence=as_sentence, share=in_words
-    )
+    environment.filters.update(printable=printable, **filters)
+    return environment
+
+
+def to_html(report: Report) -> str:
+    """The report as one page that loads nothing from anywhere."""
+    folder = Path(__file__).with_name("templates")
+    environment = templates_in(folder, percent=in_percent, clock=in_clock, sentence=as_sentence, share=in_words)
     pictures = {picture.track: picture for picture in report.pictures}
     page = environment.get_template("report.html").render(
         report=report,

@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from detect.detector import DetectError, Detector, Score, Status
 from detect.report import printable, write_whole
 from media.clip import MediaError
-from media.places import Here, Place, Room, in_order
+from media.places import DIED, Here, Place, Room, in_order
 from provenance.errors import ProvenanceError
 from provenance.files import sha256_of, state_of
 
@@ -274,7 +274,7 @@ def _answers(files: Sequence[Path], factory: DetectorFactory, place: Place) -> I
     for outcome in in_order(place.run(tasks, StartScoring(factory))):
         file = files[outcome.task[0]]
         died = "the process that read it died: damaged or hostile file, or no memory left"
-        reason = died if outcome.cause == "worker died" else outcome.error or ""
+        reason = died if outcome.cause == DIED else outcome.error or ""
         if outcome.result is None:
             yield _line(file, None, nobody, None, "error", reason)
         else:
@@ -297,10 +297,7 @@ class StartScoring:
 
         def work(task: tuple[int, Path]) -> dict[str, Any]:
             file = task[1]
-            try:
-                here = room.fetch(file)
-            except OSError:
-                here = file  # what is wrong with it is the answer
+            here = room.bring(file)
             line = answer(here, detector)
             return line | {"reason": line["reason"].replace(str(here), str(file))}
 

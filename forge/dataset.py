@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,7 +144,10 @@ def make_dataset(
         warnings = _warnings(plan, request, materials, run.left_out)
         run.tell("signing")
         standing = _sign(request, catalog, materials, warnings, changed=run.made > 0 or len(run.done) != before)
-    labels, splits = catalog.counts("label"), catalog.counts("split")
+    labels, splits = Counter[str](), Counter[str]()
+    for (label, split), count in catalog.counts("label", "split").items():
+        labels[str(label)] += count
+        splits[str(split or "")] += count
     return DatasetReport(
         folder=folder,
         recipe=request.recipe.name,
@@ -155,10 +159,7 @@ def make_dataset(
         rejected=run.rejects.causes,
         skipped_inputs={m.name: m.problem for m in materials if m.problem},
         seconds=time.monotonic() - started,
-        counts={
-            "labels": {str(label): count for (label,), count in labels.items()},
-            "splits": {str(split or ""): count for (split,), count in splits.items()},
-        },
+        counts={"labels": labels, "splits": splits},
         standing=standing,
         warnings=warnings,
     )

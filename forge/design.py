@@ -27,7 +27,7 @@ from forge.methods import Method
 from forge.motion.controls import NEUTRAL, Controls
 from forge.motion.sources import MotionSource
 from forge.portrait import ForgeError
-from forge.recipes import CHOICES, FACE_FACTORS, FACE_RANGES, MAKER, NO_PLATFORM, PARTIAL, DatasetRecipe, Range
+from forge.recipes import CHOICES, FACE_FACTORS, FACE_RANGES, MAKER, NO_PLATFORM, PARTIAL, DatasetRecipe
 from media.catalog import Label
 
 if TYPE_CHECKING:
@@ -334,10 +334,3 @@ def face_factors_of(recipe: DatasetRecipe) -> list[str]:
     """Factors of an animated face that a recipe crosses or gives levels."""
     used = {*recipe.crossed, *(name for name, _ in recipe.levels)}
     return [factor for factor in FACE_FACTORS if factor in used]
-
-
-def sampled_ranges(recipe: DatasetRecipe) -> Mapping[str, Range]:
-    """Continuous factors that are drawn evenly from a range."""
-    fixed = dict(recipe.levels)
-    names = ("seconds", "crop_factors", *FACE_RANGES)
-    return {name: getattr(recipe, name) for name in names if name not in fixed}

@@ -76,6 +76,8 @@ class StartFilming:
     recipe: DatasetRecipe
     makers: Makers
     seed: int
+    fingerprints: Mapping[str, str]
+    """Of the makers, by name: worked out once, by the driver."""
     identity: SigningIdentity | None = field(default=None, repr=False)
     """Who signs, wherever the clip is made; None takes the development identity of whoever works."""
     gate: Gate = field(default_factory=Gate)
@@ -84,7 +86,7 @@ class StartFilming:
     def __call__(self, room: Room) -> Callable[[PlannedClip], Made]:
         """Hold the folder's second lock as long as this process writes into it; makers are loaded when needed."""
         lock = None if room.is_driver or room.scratch else _shared_lock(self.folder / WORKERS_LOCK)
-        stage = Stage(self.recipe, self.seed, self.makers.fingerprints(), OpenMakers(self.makers), room)
+        stage = Stage(self.recipe, self.seed, self.fingerprints, OpenMakers(self.makers), room)
         return Filming(self, stage, lock, room).make
 
 
@@ -266,15 +268,7 @@ def write_whole(path: Path, text: str) -> None:
 
     Names of files may hold bytes that are no text: what stands for them is written as JSON escapes it.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write_bytes(path, text.encode("utf-8", "backslashreplace"), lasting=True)
 
 
 def deliver(folder: Path, made: Made, store: Path) -> None:
@@ -323,10 +317,7 @@ def _taken_all(folder: Path) -> dict[str, bytes]:
 
 def _brought(entry: Entry, room: Room) -> Entry:
     """The entry with its file on this machine; a file that is nowhere is the inspection's to tell."""
-    try:
-        path = room.fetch(Path(entry.known.path))
-    except OSError:
-        return entry
+    path = room.bring(Path(entry.known.path))
     portrait = replace(entry.portrait, path=path) if entry.portrait is not None else None
     return replace(entry, known=replace(entry.known, path=str(path)), portrait=portrait)
 

@@ -49,7 +49,7 @@ from forge.foreign_running import TAIL_CHARACTERS, Reference, Shape, fitted, run
 from forge.manipulations.scene import Cast, Forgery, ManipulationKind, Scene
 from forge.manipulations.sounds import in_place_of
 from forge.mesh.face import cut_square, frame_square
-from forge.methods import Box, Method, Shot, Sitter, Take
+from forge.methods import Box, Method, Shot, Sitter, Take, largest_face
 from forge.portrait import ForgeError, Portrait, sha256_of
 from media.clip import MediaError, Waveform, frames_for
 from media.faces import FaceFinder
@@ -157,11 +157,7 @@ class ForeignMaker:
 
     def find_face(self, image: UInt8Array) -> Box | None:
         """Box of the largest face."""
-        faces = self._finder.find(image)
-        if not faces:
-            return None
-        x0, y0, x1, y1 = (float(value) for value in faces[0].box)
-        return x0, y0, x1, y1
+        return largest_face(self._finder, image)
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Run the generator. The portrait is cropped as `mesh` would, so all methods frame alike."""

@@ -29,6 +29,7 @@ from media.clip import MediaError, Waveform
 
 if TYPE_CHECKING:
     from forge.mesh.face import MeshFace
+    from media.faces import FaceFinder
 
 UInt8Array = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -140,6 +141,15 @@ def method_named(name: str) -> Method:
     return METHODS[name]
 
 
+def largest_face(finder: FaceFinder, image: UInt8Array) -> Box | None:
+    """Box of the largest face in an (H, W, 3) picture; None without one."""
+    faces = finder.find(image)
+    if not faces:
+        return None
+    x0, y0, x1, y1 = (float(value) for value in faces[0].box)
+    return x0, y0, x1, y1
+
+
 class MeshMaker:
     """The method `mesh`: a fitted rig, drawn with the portrait's own texture."""
 
@@ -150,11 +160,7 @@ class MeshMaker:
 
     def find_face(self, image: UInt8Array) -> Box | None:
         """Box of the largest face."""
-        faces = self._finder.find(image)
-        if not faces:
-            return None
-        x0, y0, x1, y1 = (float(value) for value in faces[0].box)
-        return x0, y0, x1, y1
+        return largest_face(self._finder, image)
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Fit the rig to the portrait and draw it in motion."""

@@ -99,7 +99,6 @@ class Run:
     left_out: int = 0
     """Real clips that did not pass: there is no other to take their place."""
     failures: Failures = field(default_factory=Failures)
-    kept: int = 0
     planned: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -114,10 +113,12 @@ class Run:
 
         # before there are several processes that would all make one; and the same one signs on every machine
         identity = development_identity(notify=notify)
-        start = StartFilming(request.folder, request.recipe, request.makers, request.seed, identity, request.gate)
+        makers = request.makers
+        start = StartFilming(
+            request.folder, request.recipe, makers, request.seed, makers.fingerprints(), identity, request.gate
+        )
         run = cls(request, plan, watch, start, Rejects(request.folder), Done(request.clips), Done(request.clips))
         run.done = kept(request.folder, run.wanted(), request.clips)
-        run.kept = len(run.done)
         run.planned = sum(1 for _ in plan.clips(request.clips, ids=False))
         return run
 

@@ -193,6 +193,46 @@ def parse_line(path: Path, number: int, line: str) -> Sample:
         raise MediaError(f"{path}:{number}: {error}; correct this line") from error
 
 
+def read_samples(path: Path) -> Iterator[Sample]:
+    """The samples of a catalog, line by line.
+
+    Raises:
+        MediaError: naming the line that is wrong.
+    """
+    try:
+        # a file is split at ends of lines only: JSON allows other line separators inside strings
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield parse_line(path, number, line)
+    except FileNotFoundError:
+        raise MediaError(f"{path}: there is no catalog; give a folder with a {CATALOG_NAME}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"{path}: the catalog cannot be read ({error}); check the file") from error
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write a catalog whole or not at all; the same samples give the same bytes.
+
+    Raises:
+        MediaError: when it cannot be written; an older catalog stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            for sample in samples:
+                file.write(json.dumps(sample.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{path}: the catalog cannot be written ({reason}); check the folder and space") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All samples of a dataset, in order."""
@@ -257,18 +297,7 @@ class Catalog:
         """
         path = Path(path)
         path = path / CATALOG_NAME if path.is_dir() else path
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise MediaError(f"{path}: there is no catalog; give a folder with a {CATALOG_NAME}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise MediaError(f"{path}: the catalog cannot be read ({error}); check the file") from error
-        samples = []
-        # split at line feeds only: JSON allows other line separators inside strings
-        for number, line in enumerate(text.split("\n"), start=1):
-            if not line.strip():
-                continue
-            samples.append(parse_line(path, number, line))
+        samples = list(read_samples(path))
         try:
             return cls(samples, name=path.parent.resolve().name)
         except ValueError as error:
@@ -288,20 +317,7 @@ class Catalog:
         """
         path = Path(path)
         path = path if path.suffix == ".jsonl" else path / CATALOG_NAME
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                for sample in self.samples:
-                    file.write(json.dumps(sample.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except (OSError, ValueError, TypeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise MediaError(f"{path}: the catalog cannot be written ({reason}); check the folder and space") from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        write_samples(path, self.samples)
         return path
 
     def filter(self, where: Callable[[Sample], bool] | None = None, /, **equal: object) -> Catalog:

@@ -10,17 +10,13 @@ and no source is in two splits. That ids differ is the writer's to know; `Catalo
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from media.catalog import CATALOG_NAME, Sample, parse_line
+from media.catalog import CATALOG_NAME, Sample, read_samples, write_samples
 from media.clip import MediaError
 
 
@@ -42,15 +38,7 @@ class CatalogFile:
         Raises:
             MediaError: naming the line that is wrong.
         """
-        try:
-            with self.path.open(encoding="utf-8", newline="\n") as file:
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield parse_line(self.path, number, line)
-        except FileNotFoundError:
-            raise MediaError(f"{self.path}: there is no catalog; give a folder with a {CATALOG_NAME}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise MediaError(f"{self.path}: the catalog cannot be read ({error}); check the file") from error
+        return read_samples(self.path)
 
     @cached_property
     def _length(self) -> int:
@@ -72,32 +60,21 @@ def write_catalog_file(folder: Path, samples: Iterable[Sample]) -> CatalogFile:
         MediaError: when it cannot be written, or a person or a source is in two splits; an older one stays as it was.
     """
     path = folder / CATALOG_NAME
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    splits: dict[tuple[str, str], str] = {}
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for sample in samples:
-                _refuse_leak(path, sample, splits)
-                file.write(json.dumps(sample.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, ValueError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{path}: the catalog cannot be written ({reason}); check the folder and space") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_samples(path, _without_leaks(path, samples))
     return CatalogFile(path)
 
 
-def _refuse_leak(path: Path, sample: Sample, splits: dict[tuple[str, str], str]) -> None:
-    if sample.split is None:
-        return
-    for what in ("person", "source"):
-        value = getattr(sample, what)
-        if value is not None and splits.setdefault((what, value), sample.split) != sample.split:
-            raise MediaError(
-                f"{path}: {what} {value!r} is in two splits: {splits[what, value]} and {sample.split}; "
-                f"move all clips of one {what} to one split"
-            )
+def _without_leaks(path: Path, samples: Iterable[Sample]) -> Iterator[Sample]:
+    """The samples, until one has a person or a source that was in another split."""
+    splits: dict[tuple[str, str], str] = {}
+    for sample in samples:
+        for what in ("person", "source"):
+            value = getattr(sample, what)
+            if value is None or sample.split is None:
+                continue
+            if splits.setdefault((what, value), sample.split) != sample.split:
+                raise MediaError(
+                    f"{path}: {what} {value!r} is in two splits: {splits[what, value]} and {sample.split}; "
+                    f"move all clips of one {what} to one split"
+                )
+        yield sample

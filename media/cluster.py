@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic
 
 from media.clip import MediaError
 from media.crew import attempt, one_line, one_thread, one_thread_of_torch
-from media.places import Outcome, Result, Room, Start, Task, Workforce
+from media.places import DIED, Outcome, Result, Room, Start, Task, Workforce
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -410,7 +410,7 @@ class _RayCrew(Generic[Task, Result]):
             tries += position < self._place.abreast
             if tries >= TRIES and given_up is None:  # of several, the others have another try: one of them did it
                 why = f"{TRIES} workers died of it ({one_line(error)[:120]}); out of memory?"
-                given_up = Outcome(task, None, why, "worker died")
+                given_up = Outcome(task, None, why, DIED)
             else:
                 self._again.append((task, tries))
         return given_up

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Generic
 
-from media.places import Outcome, Result, Room, Start, Task
+from media.places import DIED, Outcome, Result, Room, Start, Task
 
 TRIES = 2
 """How often a task may take its process down before it counts as failed."""
@@ -174,7 +174,7 @@ class _Crew(Generic[Task, Result]):
                 self._again.append((seat.task, seat.attempt))
                 return None
             why = f"the process died {TRIES} times (exit {seat.process.exitcode}); out of memory?"
-            return Outcome(seat.task, None, why, "worker died")
+            return Outcome(seat.task, None, why, DIED)
         return Outcome(seat.task, result, error, cause)
 
     def _open(self) -> _Seat[Task]:

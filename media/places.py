@@ -20,12 +20,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from media.clip import MediaError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+DIED: Final = "worker died"
+"""Cause of a task that takes down whoever does it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Outcome(Generic[Task, Result]):
     error: str | None = None
     """One line; None when there is a result."""
     cause: str | None = None
-    """Name of the exception, or "worker died": what failures are counted by."""
+    """Name of the exception, or `DIED`: what failures are counted by."""
 
 
 def itself(path: Path) -> Path:
@@ -56,6 +60,13 @@ class Room:
     None where results are written to where they belong."""
     fetch: Callable[[Path], Path] = itself
     """A file of the driver's machine -> the same content on this one. Raises OSError when there is no such file."""
+
+    def bring(self, path: Path) -> Path:
+        """The same, for work to which a file that cannot be read is an answer: then the path as it is."""
+        try:
+            return self.fetch(path)
+        except OSError:
+            return path
 
 
 Start = Callable[[Room], Callable[[Task], Result]]

@@ -103,7 +103,6 @@ _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "consent": ("sc:Text", "agreement of the person shown, or that nobody is"),
 }
 """Fields of a catalog's line, their types and what they mean."""
-_MEANINGS: Final[Mapping[str, str]] = {"split": "cr:Split", "label": "cr:Label"}
 
 
 @dataclass(frozen=True, kw_only=True)

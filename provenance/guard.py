@@ -23,7 +23,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from provenance.credential import Credential, Standing, read_credential, standing_of
+from provenance.credential import Credential, Standing, read_credential
 from provenance.errors import ProvenanceError
 from provenance.files import sha256_of
 from provenance.trust import TrustAnchors
@@ -112,19 +112,6 @@ def read_credential_guarded(path: Path, *, trust: TrustAnchors | None = None) ->
     except ReadingStopped as stop:
         return _broken(path, str(stop))
     return Credential.from_json(facts)
-
-
-def standing_of_guarded(path: Path, *, trust: TrustAnchors) -> Standing:
-    """As `standing_of`, but a file on which the reader crashes, hangs or swells is broken.
-
-    Raises:
-        ProvenanceError: as `standing_of`.
-    """
-    allowance = Allowance.for_size(_size_of(path))
-    try:
-        return Standing(guarded(lambda: standing_of(path, trust=trust).value, allowance))
-    except ReadingStopped:
-        return Standing.BROKEN
 
 
 def _size_of(path: Path) -> int:

@@ -37,7 +37,7 @@ from forge.face.student_engine import Engine, TorchEngine
 from forge.face.student_files import WEIGHTS_PATH, load_student
 from forge.face.student_motion import motion_between
 from forge.face.student_prior import FirstGuess, Follow, Prior
-from forge.methods import Box, Shot, Sitter, Take, mesh_fingerprint
+from forge.methods import Box, Shot, Sitter, Take, largest_face, mesh_fingerprint
 from forge.motion.features import Motion
 from forge.portrait import ForgeError, Portrait, sha256_of
 from media.clip import Waveform
@@ -178,11 +178,7 @@ class VasaMaker:
 
     def find_face(self, image: UInt8Array) -> Box | None:
         """Box of the largest face."""
-        faces = self._finder.find(image)
-        if not faces:
-            return None
-        x0, y0, x1, y1 = (float(value) for value in faces[0].box)
-        return x0, y0, x1, y1
+        return largest_face(self._finder, image)
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Fit the face to the portrait and draw it in motion."""

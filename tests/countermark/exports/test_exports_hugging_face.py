@@ -6,40 +6,22 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_dataset import PARTS, in_home, make_dataset
+from small_dataset import PARTS
 
 from countermark.exports import Wishes, export_dataset
 from detect.corpora.importing import import_corpus
 from media.catalog import Catalog
 from provenance.credential import Standing, read_credential
 
+pytestmark = pytest.mark.usefixtures("same_home")
+
 SPLITS = {"train": 4, "validation": 2, "test": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home-of-hub")
-    patch = in_home(folder)
-    yield folder
-    patch.undo()
-
-
-@pytest.fixture(autouse=True)
-def same_home(own_home: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signed the dataset also reads it."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("hub") / "small")
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_dataset import in_home, make_dataset
 
 from countermark.exports import ExportError, export_dataset
 from countermark.exports.trees import segment_row, united
@@ -19,24 +17,7 @@ from detect.corpora.known import recognised
 from media.catalog import Catalog, Label, Sample
 from media.video import read_image
 
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home-of-trees")
-    patch = in_home(folder)
-    yield folder
-    patch.undo()
-
-
-@pytest.fixture(autouse=True)
-def same_home(own_home: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signed the dataset also reads it."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("trees") / "small")
+pytestmark = pytest.mark.usefixtures("same_home")
 
 
 def by_stem(catalog: Catalog) -> dict[str, Sample]:

@@ -6,37 +6,19 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_dataset import PARTS, in_home, make_dataset
+from small_dataset import PARTS
 
 from countermark.exports import Wishes, export_dataset
 from detect.corpora.importing import import_corpus
 from media.catalog import Catalog
 from provenance.files import sha256_of
 
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home-of-web")
-    patch = in_home(folder)
-    yield folder
-    patch.undo()
-
-
-@pytest.fixture(autouse=True)
-def same_home(own_home: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signed the dataset also reads it."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("web") / "small")
+pytestmark = pytest.mark.usefixtures("same_home")
 
 
 @pytest.fixture(scope="module")
