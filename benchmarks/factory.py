@@ -195,28 +195,39 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
+def made(folder: Path) -> int:
+    """Clips of a dataset that are done, by their records."""
+    return sum(1 for _ in (folder / "records").glob("*.json"))
+
+
 @app.command()
 def kills(
     work: Work, clips: int = 150, times: int = 50, longest: float = 14.0, seed: int = 0, out: Path = RESULTS
 ) -> None:
-    """Kill the driver at random moments, each time resume; half of the runs have two workers."""
+    """Kill the driver at random moments all over the work, each time resume; half of the runs have two workers."""
     work.mkdir(parents=True, exist_ok=True)
     folder, progress = work / "killed", work / "killed.json"
     shutil.rmtree(folder, ignore_errors=True)
     draw = random.Random(seed)
     moments: list[str] = []
+    there: list[int] = []
     for number in range(times):
         progress.unlink(missing_ok=True)
+        # so many more clips, and a moment: by time alone a slow machine would be killed while it starts, and only then
+        goal = made(folder) + draw.randint(0, max(1, 2 * clips // times - 2))
+        rest = draw.uniform(0.3, longest) if goal == made(folder) else draw.uniform(0.0, 1.5)
         process = driver(folder, clips, workers=1 + number % 2, progress=progress)
+        while process.poll() is None and made(folder) < goal:
+            time.sleep(POLL_SECONDS)
         try:
-            process.wait(draw.uniform(0.3, longest))
+            process.wait(rest)
             moments.append("ended before")
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             now = _read(progress)
             moments.append(str(now.get("stage", "starting")))
-    done_before = int(_read(progress).get("done", 0))
+            there.append(made(folder))
     finish(driver(folder, clips, workers=2), folder)
     found = difference(reference(work, clips), folder)
     left = [path for path in folder.rglob("*") if path.name.endswith(".part") or "unsigned" in path.name]
@@ -227,7 +238,7 @@ def kills(
         "while looking": moments.count("looking"),
         "while filming": moments.count("filming"),
         "while signing": moments.count("signing"),
-        "clips when the last kill came": done_before,
+        "clips there at first, middle and last kill": [there[len(there) * i // 2 - i // 2] for i in range(3) if there],
         "missing or doubled": found.only_in_one,
         "streams that differ": found.streams,
         "truth or masks that differ": found.truth,

@@ -36,7 +36,9 @@ WINDOW = 50
 LIP_PREFIXES = ("jaw", "mouth", "tongue")
 SHIPPED = Path(__file__).resolve().parents[1] / "forge" / "motion" / "assets" / "motion_teacher.safetensors"
 SHIPPED_DISTILLED = SHIPPED.with_name("motion.safetensors")
-"""The same network folded into few steps: what runs live."""
+"""The same network folded into few steps: what draws clips."""
+SHIPPED_LIVE = SHIPPED.with_name("motion_live.safetensors")
+"""What draws live talks."""
 
 
 def frozen_mouth(speak: Speak) -> Speak:
@@ -203,7 +205,8 @@ def open_systems(
                 systems[f"{name}, live"] = _opened(partial(diffusion, path, live=True))
     if distilled is not None:
         systems[DISTILLED] = _opened(partial(diffusion, distilled))
-        systems[f"{DISTILLED}, live"] = _opened(partial(diffusion, distilled, live=True))
+        talking = SHIPPED_LIVE if distilled == SHIPPED_DISTILLED and SHIPPED_LIVE.is_file() else distilled
+        systems[f"{DISTILLED}, live"] = _opened(partial(diffusion, talking, live=True))
     elif variants:
         systems[DISTILLED] = "give --distilled"
     return systems

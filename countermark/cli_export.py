@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +35,9 @@ def export(
     ],
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only this split.")] = None,
     shard_size_mb: Annotated[
-        int, typer.Option(min=1, help="Most megabytes (MiB) of a shard of parquet or webdataset.")
-    ] = 500,
+        int | None,
+        typer.Option(min=1, help="Most megabytes (MiB) of a shard of parquet or webdataset; 500 unless given."),
+    ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Hard links instead of copies: no disk, but one content under two names.")
     ] = False,
@@ -45,14 +47,17 @@ def export(
     The export appears whole or not at all; after a kill the same command goes on where it stopped. A clip that is not
     as the catalog says is refused by name. Prints one JSON object.
     """
-    from countermark.exports import ExportError, Wishes, export_dataset
+    from countermark.exports import FORMS, ExportError, Wishes, export_dataset
     from detect.detector import DetectError
     from forge.terminal import INTERRUPTED, one_line_errors, plain, progress_bar
 
     with one_line_errors() as console:
         try:
+            if shard_size_mb is not None and FORMS[to.value].of_clips:
+                raise ExportError(f"{to.value} has no shards; leave out --shard-size-mb")
+            wishes = Wishes(split, link=link)
+            wishes = wishes if shard_size_mb is None else replace(wishes, shard_bytes=shard_size_mb << 20)
             with progress_bar(console, f"exporting to {to.value}", "clips") as tell:
-                wishes = Wishes(split, shard_size_mb << 20, link)
                 made = export_dataset(folder, out, to.value, wishes, tell, lambda line: console.print(plain(line)))
         except (ExportError, DetectError) as problem:
             raise ValueError(str(problem)) from problem

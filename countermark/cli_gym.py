@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from forge.run import Request
     from media.places import Place
 
+MINUTES = 90.0
+"""Of training, unless said otherwise."""
 CATALOGS = "catalog.jsonl, a CSV table, or a folder that holds one"
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder for everything; the same command goes on in it.")]
@@ -46,7 +48,10 @@ TrainRecipe = Annotated[
     str | None, typer.Option(metavar="NAME", help="How to train; as the detector in use was, unless given.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Train a network, too, instead of keeping it.")]
-Minutes = Annotated[float, typer.Option("--time-budget-minutes", min=0.01, help="For the network of --full.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option("--time-budget-minutes", min=0.01, help="For the network of --full; 90 unless given."),
+]
 Cache = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of prepared crops, shared by runs; inside OUT unless given.")
 ]
@@ -80,7 +85,7 @@ def gym(
     weights: Weights = None,
     train_recipe: TrainRecipe = None,
     full: Full = False,
-    minutes: Minutes = 90.0,
+    minutes: Minutes = None,
     cache: Cache = None,
     allow: Allow = None,
     near_duplicates: NearDuplicates = False,
@@ -108,7 +113,7 @@ def gym(
             everyone = declaration_of(nonexistent, consent, license)
             made = _slice(out, slice_folder, recipe, (portraits, speech, real), everyone, limit, place, seed)
             job = Job(
-                out, tuple(held_out), tuple(base), made, weights, train_recipe, minutes if full else None, seed, cache,
+                out, tuple(held_out), tuple(base), made, weights, train_recipe, _minutes(full, minutes), seed, cache,
                 place, tuple(allow or ()), near_duplicates, against_base,
             )  # fmt: skip
             facts = _run(job, console)
@@ -134,6 +139,19 @@ def _run(job: Job, console: Console) -> Mapping[str, Any]:
     console.print(plain(f"report: {page}"))
     named = ("comparisons", "won", "lost", "perhaps_won", "perhaps_lost")
     return {"report": page, "weights": trained, **{name: report[name] for name in named}}
+
+
+def _minutes(full: bool, minutes: float | None) -> float | None:
+    """How long a network is trained; None where it is kept.
+
+    Raises:
+        GymError: for a time that nothing would take.
+    """
+    from countermark.gym import GymError
+
+    if minutes is not None and not full:
+        raise GymError("--time-budget-minutes is for a network of its own: give --full, too, or leave it out")
+    return (minutes or MINUTES) if full else None
 
 
 def _slice(

@@ -256,7 +256,8 @@ def questions_of(answers: Sequence[Answer], taught: Collection[str] = ()) -> Ite
 
 
 def _marked(maker: str, taught: Collection[str]) -> str:
-    return f"{maker} (taught)" if maker in taught else maker
+    known = {name.casefold() for name in taught}
+    return f"{maker} (taught)" if maker.casefold() in known else maker
 
 
 def abstentions(answers: Sequence[Answer]) -> dict[str, dict[str, dict[str, int]]]:

@@ -199,6 +199,10 @@ def train(
         str | None,
         typer.Option(metavar="WEIGHTS", help="Keep the network of these weights (or of: shipped), fit the rest."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="WEIGHTS", help="Start training from the network of these weights (or of: shipped)."),
+    ] = None,
     version: Annotated[str | None, typer.Option(help="Recorded with the weights and in every report.")] = None,
     workers: WorkersOption = None,
     ray: RayOption = None,
@@ -214,8 +218,9 @@ def train(
         if network is not None:
             if resume:
                 _fail("--resume goes on with training a network, and --network keeps one; leave one of them out", 2)
-            if network != "shipped":
-                _must_exist([Path(network)])
+            if start is not None:
+                _fail("--start trains a network further, and --network keeps one; leave one of them out", 2)
+        _must_exist([Path(weights) for weights in (network, start) if weights and weights != "shipped"])
         from detect.corpora.table import read_dataset
         from detect.recipes import recipe_named
 
@@ -225,7 +230,8 @@ def train(
         from detect.train import train as run_training
         from media.places import place_of
 
-        kept = None if network is None else shipped_weights() if network == "shipped" else Path(network)
+        def file_of(weights: str | None) -> Path | None:
+            return None if weights is None else shipped_weights() if weights == "shipped" else Path(weights)
 
         weights = run_training(
             chosen,
@@ -235,7 +241,8 @@ def train(
             resume=resume,
             seed=seed,
             cache=cache,
-            network=kept,
+            network=file_of(network),
+            start=file_of(start),
             version=version,
             say=_say,
             place=place_of(workers=workers, ray=ray),

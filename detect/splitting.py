@@ -82,6 +82,24 @@ def split_for_training(samples: Sequence[Prepared], recipe: TrainRecipe, seed: i
     return Split(tuple(teach), tuple(check), tuple(sorted(held_makers)))
 
 
+def split_for_going_on(split: Split, described: Description) -> Split:
+    """The split for a network that was trained before: real people whom it may have met teach again, and check nothing.
+
+    Raises:
+        DetectError: when nobody would be left to check.
+    """
+    unseen = set(described.unseen_people)
+    met = [s for s in split.check if not s.synthetic and s.person not in unseen]
+    chosen = {id(s) for s in met}
+    check = tuple(s for s in split.check if id(s) not in chosen)
+    if all(s.synthetic for s in check):
+        raise DetectError(
+            f"every real person that would be held out may have taught the network of {described.name}: give the seed "
+            "that it was trained with, or data of other people"
+        )
+    return Split((*split.teach, *met), check, split.held_out_makers)
+
+
 def split_of_network(samples: Sequence[Prepared], described: Description) -> Split:
     """Who taught a network that is trained already, by its own description, and who can check it.
 

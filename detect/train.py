@@ -11,11 +11,12 @@ The rules of a fair training, told once:
    The motion branch learns from pairs too: moments of real clips and their forgeries in time (`detect.lessons`).
 3. People are drawn evenly, then their clips; makers are drawn evenly, then people. A talkative source does not
    weigh more.
-4. The weights that are kept are the running mean at the step that was best on the held-out makers and people.
+4. The weights that are kept are the running mean at the step that best told held-out people's pictures from forgeries
+   of them: what the network is taught. Where synthetic clips teach it, too, held-out makers count for half.
 5. Probability and threshold are fitted on scores of clips whose maker or person the branches were fitted without.
 
 A network that is trained already can be kept (`network=`): then only the branches, the fusion, the probability and the
-threshold are fitted.
+threshold are fitted. Or training starts from it (`start=`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,15 @@ from detect.pseudo import Rng, Treatment, forge
 from detect.recipes import TrainRecipe
 from detect.report import make_folder, write_whole
 from detect.sampling import spread_indices
-from detect.splitting import Prepared, Split, split_for_training, split_of_network
+from detect.splitting import Prepared, Split, split_for_going_on, split_for_training, split_of_network
 from detect.telling import Say, silent
 from media.catalog import Catalog
 from media.clip import FloatArray, UInt8Array
 from media.places import Place
 
 LABEL_ORDER = (0.0, 1.0)
+CHECKED_BATCHES = 10
+"""Pictures of held-out people, each beside a forgery of it, that choose the checkpoint: always the same ones."""
 
 
 class PairSource:
@@ -133,6 +137,16 @@ def network_logits(network: FrameNet, face: FaceLook, size: int, most: int = 8) 
         return np.asarray(network(batch).double().cpu().numpy(), np.float64)
 
 
+def _auc_on_pairs(network: FrameNet, pictures: Sequence[UInt8Array]) -> float:
+    """Of pictures, the first half of them real."""
+    half = len(pictures) // 2
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        parts = [to_batch(list(pictures[i : i + 24])).to(device) for i in range(0, len(pictures), 24)]
+        logits = torch.cat([network(part) for part in parts]).double().cpu().tolist()
+    return roc_auc([False] * half + [True] * half, logits)
+
+
 def _auc_on(network: FrameNet, check: Sequence[Prepared], size: int) -> float:
     labels = [s.synthetic for s in check]
     return roc_auc(labels, [float(network_logits(network, s.face, size, 4).mean()) for s in check])
@@ -141,8 +155,10 @@ def _auc_on(network: FrameNet, check: Sequence[Prepared], size: int) -> float:
 class Trainer:
     """The loop over batches with its checkpoints; see `train` for the whole."""
 
-    def __init__(self, recipe: TrainRecipe, split: Split, folder: Path, seed: int, say: Say) -> None:
-        """A network at its start.
+    def __init__(
+        self, recipe: TrainRecipe, split: Split, folder: Path, seed: int, say: Say, start: FrameNet | None = None
+    ) -> None:
+        """A network at its start: the given one, ImageNet's or, for a recipe without, a random one.
 
         Raises:
             DetectError: when the recipe's device or ImageNet weights are missing.
@@ -152,13 +168,26 @@ class Trainer:
         torch.manual_seed(seed)
         self.recipe, self.split, self.folder, self.seed, self.say = recipe, split, folder, seed, say
         self.network = FrameNet()
-        if recipe.imagenet:
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
+        elif recipe.imagenet:
             start_from_imagenet(self.network)
+        if recipe.imagenet:
             self.network.freeze_lower()
         self.network = self.network.to(recipe.device).to(memory_format=torch.channels_last)
         self.mean = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
         self.progress = Progress()
+        self._checked = self._pairs_of_others()
+
+    def _pairs_of_others(self) -> list[UInt8Array]:
+        """Pictures of the held-out people, then forgeries of them; none when there are no such people."""
+        real = [s for s in self.split.check if not s.synthetic]
+        if not real:
+            return []
+        source, rng = PairSource(real, self.recipe), np.random.default_rng((self.seed, 0, 1))
+        pairs = [source.pair(rng) for _ in range(CHECKED_BATCHES * self.recipe.pairs)]
+        return [a for a, _ in pairs] + [b for _, b in pairs]
 
     def _groups(self) -> list[dict[str, Any]]:
         head = [p for n, p in self.network.named_parameters() if n.startswith("head")]
@@ -200,18 +229,30 @@ class Trainer:
         return float(loss.detach())
 
     def _look(self, loss: float) -> None:
-        auc = _auc_on(self.mean, self.split.check, self.recipe.size)
+        makers = _auc_on(self.mean, self.split.check, self.recipe.size)
+        pairs = _auc_on_pairs(self.mean, self._checked) if self._checked else float("nan")
+        auc = self._chosen_by(makers, pairs)
         p = self.progress
-        line = {"step": p.step, "seconds": round(p.seconds, 1), "loss": round(loss, 4), "held_out_auc": round(auc, 4)}
+        line = {"step": p.step, "seconds": round(p.seconds, 1), "loss": round(loss, 4)}
+        line |= {"held_out_auc": round(makers, 4), "held_out_pairs_auc": round(pairs, 4)}
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self.say(f"step {p.step}: loss {loss:.3f}, AUC on held-out makers and people {auc:.3f}")
+        self.say(
+            f"step {p.step}: loss {loss:.3f}, AUC on forgeries of held-out people {pairs:.3f}, "
+            f"on held-out makers {makers:.3f}"
+        )
         # a nan (one label only among the held-out) keeps the newest
         if not auc <= p.best_auc:
             p.best_auc, p.best_step = auc, p.step
             best = {k: v.contiguous() for k, v in self.mean.state_dict().items()}
             write_whole(packed_tensors(best), self.folder / "best.safetensors")
         self.save()
+
+    def _chosen_by(self, makers: float, pairs: float) -> float:
+        """The figure that chooses the checkpoint, of two that may be nan; see rule 4 of the module."""
+        if isnan(pairs) or isnan(makers):
+            return makers if isnan(pairs) else pairs
+        return pairs if self.recipe.synthetic_share == 0 else (makers + pairs) / 2
 
     def save(self) -> None:
         """A checkpoint to go on from."""
@@ -290,6 +331,7 @@ def train(
     seed: int = 0,
     cache: Path | None = None,
     network: Path | None = None,
+    start: Path | None = None,
     version: str | None = None,
     say: Say = silent,
     place: Place | None = None,
@@ -305,6 +347,8 @@ def train(
         seed: of every draw.
         cache: folder for prepared crops, `out/prepared` by default.
         network: weights whose network is kept as it is; only what weighs its answers is fitted.
+        start: weights whose network training starts from, at the recipe's size. Give the seed that they were trained
+            with: of the people who are held out, only those whom the network never met check it.
         version: recorded with the weights; "1", or that of the kept ones, unless given.
         say: told one line at a time how it goes.
         place: where files are prepared; None is this process.
@@ -333,11 +377,14 @@ def train(
         origin = Origin(known.name, version or known.version, recipe.to_json() | {"seed": seed, "network": "kept"})
         description = describe(kept.network, split, lessons, replace(recipe, size=known.size), steps, seed, origin)
         return write_detector(kept.network, description, out / "detector.safetensors")
+    begin = None if start is None else FrameDetector.load(start)
     split = split_for_training(samples, recipe, seed)
+    if begin is not None:
+        split = split_for_going_on(split, begin.description)
     say(
         f"{len(split.teach)} samples teach; held out: {', '.join(split.held_out_makers)} and {len(split.check)} samples"
     )
-    trainer = Trainer(recipe, split, out, seed, say)
+    trainer = Trainer(recipe, split, out, seed, say, None if begin is None else begin.network)
     if resume:
         trainer.resume()
     trainer.run(minutes)

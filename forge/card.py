@@ -150,7 +150,8 @@ def card_text(
         factors=_table(("factor", "real", "synthetic"), _factor_rows(tally)),
         tables="".join(_factor_section(tally, factor, sheets) for factor in _in_order(tally)),
         audit=audit
-        or f"Not audited: `python -m benchmarks.shortcuts FOLDER -o FOLDER/{AUDIT}`, then make the card again.",
+        or f"Not audited: `python -m benchmarks.shortcuts FOLDER -o FOLDER/{AUDIT}`, then give the command "
+        "that made this dataset once more.",
         inputs=_table(("input", "license", "files"), _license_rows(materials)),
         declared=_declared(materials),
         licenses=_table(("license of clips", "real", "synthetic"), _label_rows(tally.licenses, MOST_LICENSES)),
@@ -206,7 +207,7 @@ def _audit_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def cell(value: object) -> str:
     """A value as it may stand in a table of Markdown: one line, no bars, no tags."""
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -145,8 +145,6 @@ class Tally:
     splits: Counter[tuple[str, Label]] = field(default_factory=Counter)
     people: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """By split; a short digest of each name."""
-    makers: Counter[tuple[str, str, Label]] = field(default_factory=Counter)
-    """By maker, split and label."""
     named: dict[str, Levels] = field(default_factory=lambda: defaultdict(Levels))
     spreads: dict[str, dict[Label, Spread]] = field(default_factory=dict)
     licenses: Counter[tuple[str, Label]] = field(default_factory=Counter)

@@ -167,7 +167,7 @@ class Distiller:
 def distil(
     teacher: MotionModel, data: Path, out: Path, plan: Distillation, *, seed: int = 0, time_budget_minutes: float
 ) -> Distiller:
-    """Distil until the time is used up; RUN gets `motion_live.safetensors` and `log.jsonl`.
+    """Distil until the time is used up; RUN gets `motion_distilled.safetensors` and `log.jsonl`.
 
     Raises:
         ValueError: in one line, for unusable data.
@@ -191,8 +191,8 @@ def distil(
                 log.info("%s", json.dumps(facts))
                 lines.write(json.dumps(facts) + "\n")
                 lines.flush()
-                distiller.averaged().save(out / "motion_live.safetensors")
-    distiller.averaged().save(out / "motion_live.safetensors")
+                distiller.averaged().save(out / "motion_distilled.safetensors")
+    distiller.averaged().save(out / "motion_distilled.safetensors")
     write_whole(out / "distillation.json", (json.dumps(vars(plan), indent=1) + "\n").encode())
     return distiller
 

@@ -13,12 +13,15 @@ A template is split into words as a shell would, and no shell ever sees it. In i
 
 Rules:
 
-1. A command runs in a new empty folder of its own. A word that names a file where the user stood is made absolute.
-2. It has `limit_seconds`; then, or when it ends, its whole process group is killed. What left that group is not found.
+1. A command runs in a new empty folder of its own. Where a word, or what follows the `=` of an option, names a file as
+   seen from where the user stood, or with a slash a folder, it is made absolute.
+2. It has `limit_seconds`; then, or when it ends, or when we are killed, all that it started is killed
+   (`forge.foreign_watch`). What it wrote elsewhere stays, and how much it writes is not limited.
 3. What it wrote is read at the frame rate asked for. Square pictures are resized; of others the square is cut in which
    the face lies as in the input. One frame too few is held; fewer are an error.
-4. A function runs in this process, without a limit. It takes, by name, some of `portrait, speech, fps, size, seed`, or
-   of `frames, donor, speech, fps, size, seed`, and gives (H, W, 3) uint8 pictures. Its module must be importable.
+4. A function runs in this process, without a limit, one call at a time. It takes, by name, some of `portrait, speech,
+   fps, size, seed`, or of `frames, donor, speech, fps, size, seed`, which are its own to change, and gives (H, W, 3)
+   uint8 pictures. Its module must be importable.
 5. Nobody knows what a foreign generator did to which pixel, or how the face was told to move: no masks and no motion.
    Nor does anybody know whether it makes the same clip twice.
 """
@@ -36,16 +39,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forge.foreign_running import TAIL_CHARACTERS, Reference, Shape, fitted, run_command, values_of
+from forge.foreign_watch import remove
+from forge.makers import Careful
 from forge.manipulations.scene import Cast, Forgery, ManipulationKind, Scene
 from forge.manipulations.sounds import in_place_of
 from forge.mesh.face import cut_square, frame_square
@@ -66,6 +72,8 @@ OF_CLIPS = frozenset({"video", "donor"})
 OF_BOTH = frozenset({"speech", "out", "fps", "size", "seed", "frames", "seconds", "python"})
 ASKED_OF_PORTRAITS = ("portrait", "speech", "fps", "size", "seed")
 ASKED_OF_CLIPS = ("frames", "donor", "speech", "fps", "size", "seed")
+_ONE_CALL = RLock()
+"""Held while a stranger's function works: its models and its chance may be global, and clips are made abreast."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class Foreign:
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the call and of the files that it names: program, scripts, weights, the module."""
         if self.words:
-            files = [Path(word) for word in self.words if Path(word).is_absolute() and Path(word).is_file()]
+            named = (path for _, path in map(_named_by, self.words) if path is not None)
+            files = [path for path in named if path.is_absolute() and path.is_file()]
         else:
             source = inspect.getsourcefile(importlib.import_module(self.call.partition(":")[0]))
             files = [Path(source)] if source else []
@@ -154,14 +163,16 @@ class ForeignMaker:
     def __init__(self, foreign: Foreign) -> None:
         """Load what finds faces."""
         self._foreign, self._finder = foreign, FaceFinder()
+        self._looking = Careful(self._finder, RLock())
 
     def find_face(self, image: UInt8Array) -> Box | None:
         """Box of the largest face."""
-        return largest_face(self._finder, image)
+        with self._looking.lock:
+            return largest_face(self._finder, image)
 
     def film(self, portrait: Portrait, speech: Waveform, shot: Shot) -> Take:
         """Run the generator. The portrait is cropped as `mesh` would, so all methods frame alike."""
-        faces = self._finder.find(portrait.image)
+        faces = self._looking.find(portrait.image)
         if not faces:
             raise ForgeError(f"{portrait.path}: no face found; give a picture in which one face looks at the camera")
         height, width = portrait.image.shape[:2]
@@ -170,7 +181,7 @@ class ForeignMaker:
         shape = Shape(frames_for(speech.duration_seconds, shot.fps), shot.fps, shot.size, shot.controls.seed)
         placed = Reference.of(faces[0], x0, y0, side)
         given: dict[str, Any] = {"portrait": picture, "speech": speech}
-        frames = made_by(self._foreign, given, shape, placed, self._finder)
+        frames = made_by(self._foreign, given, shape, placed, self._looking)
         return Take(None, iter(frames), None)
 
     def sit(self, portrait: Portrait, size: int) -> Sitter:
@@ -188,6 +199,7 @@ class ForeignManipulation:
     def __init__(self, foreign: Foreign) -> None:
         """Load what finds faces."""
         self._foreign, self._finder = foreign, FaceFinder()
+        self._looking = Careful(self._finder, RLock())
 
     def forge(self, scene: Scene, cast: Cast, rng: np.random.Generator) -> Forgery:
         """Run the generator.
@@ -208,13 +220,14 @@ class ForeignManipulation:
         placed = Reference.of(seen[0], 0, 0, scene.size) if seen else None
         shape = Shape(scene.length, scene.fps, scene.size, int(rng.integers(2**31)))
         given = {"video": scene, "donor": cast.donor, "speech": cast.speech}
-        frames = made_by(self._foreign, given, shape, placed, self._finder)
+        frames = made_by(self._foreign, given, shape, placed, self._looking)
         return Forgery(
             iter(frames),
             sound,
             None,
             (scene.segment(0, scene.length, "both" if speaks else "picture"),),
             facts={"forged": "both" if speaks else "picture", "seed": shape.seed},
+            follows_recording=False,  # for all that anybody knows
         )
 
     def close(self) -> None:
@@ -223,7 +236,7 @@ class ForeignManipulation:
 
 
 def made_by(
-    foreign: Foreign, given: Mapping[str, Any], shape: Shape, placed: Reference | None, finder: FaceFinder
+    foreign: Foreign, given: Mapping[str, Any], shape: Shape, placed: Reference | None, finder: Careful
 ) -> UInt8Array:
     """(T, S, S, 3) what a generator makes of the given things.
 
@@ -240,36 +253,46 @@ def made_by(
     try:
         if not foreign.words:
             return fitted(_called(foreign, given, shape), shape, placed, finder)
-        with tempfile.TemporaryDirectory(prefix="foreign-") as name:
-            folder, out = Path(name), Path(name) / "out.mp4"
+        folder = Path(tempfile.mkdtemp(prefix="foreign-"))
+        try:
+            out = folder / "out.mp4"
             values = values_of(foreign.asks, given, shape, folder) | {"out": str(out)}
             run_command([word.format(**values) for word in foreign.words], folder, foreign.limit_seconds)
             if not out.is_file():
                 raise ForgeError("ended well but wrote no file at {out}; check its arguments")
             pictures = (frame.image for frame in stream_frames(out, fps=shape.fps))
             return fitted(pictures, shape, placed, finder)
+        finally:
+            remove(folder)
     except (ForgeError, MediaError) as error:
         raise ForgeError(f"{foreign.full_name}: {error}") from error
 
 
 def _called(foreign: Foreign, given: Mapping[str, Any], shape: Shape) -> Iterable[UInt8Array]:
     """What a function gives."""
-    video, donor = given.get("video"), given.get("donor")
+    portrait, video, donor, speech = (given.get(name) for name in ("portrait", "video", "donor", "speech"))
     offered = {
-        "portrait": given.get("portrait"),
+        "portrait": None if portrait is None else portrait.copy(),
         "frames": None if video is None else video.frames_TSS3.copy(),
         "donor": None if donor is None else donor.frames_TSS3.copy(),
-        "speech": given.get("speech"),
+        "speech": None if speech is None else replace(speech, samples=speech.samples.copy()),
         "fps": shape.fps,
         "size": shape.size,
         "seed": shape.seed,
     }
     function = _function(foreign.name, foreign.call)
     try:
-        return list(islice(function(**{name: offered[name] for name in foreign.asks}), shape.length))
-    except Exception as error:
+        with _ONE_CALL:
+            made = function(**{name: offered[name] for name in foreign.asks})
+            return [np.asarray(picture) for picture in islice(made, shape.length)]
+    except (Exception, SystemExit) as error:
         # a stranger's function may raise anything; it costs its clip, no more
-        raise ForgeError(f"{type(error).__name__}: {' '.join(str(error).split())[:TAIL_CHARACTERS]}") from error
+        raise ForgeError(_raised(error)) from error
+
+
+def _raised(error: BaseException) -> str:
+    """What a stranger's code raised, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:TAIL_CHARACTERS]}"
 
 
 def _words(name: str, call: str) -> list[str]:
@@ -313,30 +336,45 @@ def _settled(name: str, words: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ForgeError: when there is no such program.
     """
-    program = words[0]
-    if program != "{python}":
-        where = shutil.which(program)
+    program = sys.executable
+    if words[0] != "{python}":
+        where = shutil.which(words[0])
         if where is None:
-            raise ForgeError(f"{PREFIX}{name}: there is no program {program[:80]!r}; give its path")
+            raise ForgeError(f"{PREFIX}{name}: there is no program {words[0][:80]!r}; give its path")
         program = str(Path(where).absolute())
-    rest = [str(Path(word).absolute()) if _is_file(word) else word for word in words[1:]]
-    return (program.replace("{", "{{").replace("}", "}}") if program != "{python}" else sys.executable, *rest)
+    rest = []
+    for word in words[1:]:
+        option, path = _named_by(word)
+        rest.append(word if path is None else f"{option}{_spelled(path.absolute())}")
+    return (_spelled(Path(program)), *rest)
 
 
-def _is_file(word: str) -> bool:
-    with suppress(OSError, ValueError):
-        return "{" not in word and Path(word).is_file()
-    return False
+def _named_by(word: str) -> tuple[str, Path | None]:
+    """What stands before the name of a file or folder in a word of a template, and its path; None where it names none.
+
+    What has no slash names no folder: it may as well be a plain word.
+    """
+    option, is_given, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    with suppress(OSError, ValueError, LookupError):
+        path = Path(value.format())  # without a placeholder; doubled braces become single ones
+        if path.is_file() or ("/" in value and path.is_dir()):
+            return option + is_given, path
+    return "", None
+
+
+def _spelled(path: Path) -> str:
+    """A path as it is written in a template, where braces are doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _function(name: str, call: str) -> Callable[..., Iterable[UInt8Array]]:
     module, _, attribute = call.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ForgeError(
-            f"{PREFIX}{name}: {call}: cannot be imported ({error}); install it, or put its folder on PYTHONPATH"
-        ) from error
+    except (Exception, SystemExit) as error:
+        # a stranger's module may raise anything, too
+        why = f"cannot be imported ({_raised(error)})"
+        raise ForgeError(f"{PREFIX}{name}: {call}: {why}; install it, or put its folder on PYTHONPATH") from error
     if not callable(function):
         raise ForgeError(f"{PREFIX}{name}: {call}: is no function")
     return function  # type: ignore[no-any-return]
@@ -348,7 +386,10 @@ def _parameters(name: str, call: str) -> frozenset[str]:
     Raises:
         ForgeError: when it asks for something else, or for neither picture nor clip.
     """
-    parameters = inspect.signature(_function(name, call)).parameters
+    try:
+        parameters = inspect.signature(_function(name, call)).parameters
+    except (TypeError, ValueError) as error:
+        raise ForgeError(f"{PREFIX}{name}: {call}: does not tell its parameters; wrap it in a function") from error
     asked = {key for key, value in parameters.items() if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)}
     for offered in (ASKED_OF_PORTRAITS, ASKED_OF_CLIPS):
         needed = {key for key in asked if parameters[key].default is inspect.Parameter.empty}

@@ -5,8 +5,6 @@ The parts of `forge.foreign` that touch files and processes.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import wave
@@ -24,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from forge import foreign_watch
 from forge.framing import Square, cut
+from forge.makers import Careful
 from forge.manipulations.scene import Scene
 from forge.portrait import ForgeError
 from media.clip import Clip, Waveform
-from media.faces import FaceFinder
 from media.landmarks import FaceObservation
 from media.video import write_clip
 
@@ -39,6 +38,7 @@ INPUT_CRF = 8
 TAIL_BYTES, TAIL_CHARACTERS = 4096, 240
 """How much of what a command said is kept, and how much of it an error repeats."""
 NEARLY_SQUARE = 0.02
+WATCH = Path(foreign_watch.__file__).absolute()
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,23 @@ def _tall(face: FaceObservation) -> float:
 
 
 def run_command(words: Sequence[str], folder: Path, limit_seconds: float) -> None:
-    """Run a program in a folder and wait for it; nothing of its process group is left afterwards.
+    """Run a program in a folder and wait for it; nothing that it started is left afterwards.
+
+    Between it and us stands `forge.foreign_watch`, which ends it also when we are killed, and then removes the folder.
 
     Raises:
         ForgeError: when it cannot be started, takes too long, or ends with another code than 0.
     """
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ForgeError(f"{words[0]}: cannot be started ({error.strerror or error})") from error
-    assert process.stdout is not None
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(WATCH), str(folder), *words],
+        bufsize=0,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
     said: deque[int] = deque(maxlen=TAIL_BYTES)
     reader = Thread(target=_keep_tail, args=(process.stdout, said), daemon=True)
     reader.start()
@@ -104,9 +104,11 @@ def run_command(words: Sequence[str], folder: Path, limit_seconds: float) -> Non
     except subprocess.TimeoutExpired as error:
         raise ForgeError(f"took longer than {limit_seconds:g} s and was ended; allow more time") from error
     finally:
-        # whatever happens to us, also a keyboard interrupt, its group goes with it
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        # whatever happens to us, also a keyboard interrupt, all of it goes
+        process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(2 * foreign_watch.ENDING_SECONDS)
+        process.kill()
         process.wait()
         reader.join(timeout=2)
     if code != 0:
@@ -116,7 +118,7 @@ def run_command(words: Sequence[str], folder: Path, limit_seconds: float) -> Non
 
 def _keep_tail(stream: IO[bytes], said: deque[int]) -> None:
     with stream:
-        while block := stream.read1(65_536):  # type: ignore[attr-defined]
+        while block := stream.read(65_536):
             said.extend(block[-TAIL_BYTES:])
 
 
@@ -158,7 +160,7 @@ def write_wav(path: Path, sound: Waveform) -> None:
         file.writeframes(np.rint(np.clip(sound.samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
-def fitted(pictures: Iterable[UInt8Array], shape: Shape, placed: Reference | None, finder: FaceFinder) -> UInt8Array:
+def fitted(pictures: Iterable[UInt8Array], shape: Shape, placed: Reference | None, finder: Careful) -> UInt8Array:
     """(T, S, S, 3) pictures of any size in the form that was asked for."""
     frames: list[UInt8Array] = []
     square, last = Square(0, 0, 1), (0, 0, 0)
@@ -176,7 +178,7 @@ def fitted(pictures: Iterable[UInt8Array], shape: Shape, placed: Reference | Non
     return np.stack(frames)
 
 
-def _square_of(picture: UInt8Array, placed: Reference | None, finder: FaceFinder) -> Square:
+def _square_of(picture: UInt8Array, placed: Reference | None, finder: Careful) -> Square:
     height, width = picture.shape[:2]
     shorter = min(width, height)
     if abs(width - height) <= NEARLY_SQUARE * shorter:

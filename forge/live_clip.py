@@ -285,8 +285,7 @@ class _Filming:
             return written_beside(write, pictures())
 
     def _claim(self, talk: LiveTalk) -> Claim:
-        steps, guidance = self.shot.motion.live_sampling()
-        facts = {"motion_steps": steps, "motion_guidance": dict(guidance), "live": True, "repeated": talk.repeated}
+        facts = self.shot.motion.live_facts() | {"live": True, "repeated": talk.repeated}
         record = record_of(self.portrait, {"speech": self.heard.digest()}, self.shot, self.method, CRF, more=facts)
         path = self.speech.path if self.speech else None
         return claim_of(self.portrait, record, self.out.name, speech=path)

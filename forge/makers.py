@@ -50,8 +50,11 @@ class Makers:
             others: makers that are not ours, under their own names.
 
         Raises:
-            ForgeError: for a name that nobody has.
+            ForgeError: for a name that nobody has, or that two have.
         """
+        called = [*METHODS, *MANIPULATIONS, *(maker.name for maker in others)]
+        if twice := [maker.name for maker in others if called.count(maker.name) > 1]:
+            raise ForgeError(f"two makers are called {twice[0]}; give each a name of its own")
         known: dict[str, Method | ManipulationKind] = {**METHODS, **MANIPULATIONS, main.name: main}
         known |= {maker.name: maker for maker in others}
         names = dict.fromkeys(recipe.makers or (main.name,))
@@ -109,18 +112,19 @@ class OpenMakers:
 
     def method(self, name: str) -> Maker:
         """A loaded method."""
-        if name not in self._methods:
-            method = self.makers.named[name]
-            assert isinstance(method, Method), f"{name} animates no portrait"
-            self._methods[name] = method.open()
-        return self._methods[name]
+        with self.fitting:
+            if name not in self._methods:
+                method = self.makers.named[name]
+                assert isinstance(method, Method), f"{name} animates no portrait"
+                self._methods[name] = method.open()
+            return self._methods[name]
 
     def manipulation(self, name: str) -> Manipulation:
         """A loaded manipulation."""
-        if name not in self._manipulations:
-            kind = self.kind(name)
-            self._manipulations[name] = kind.open()
-        return self._manipulations[name]
+        with self.fitting:
+            if name not in self._manipulations:
+                self._manipulations[name] = self.kind(name).open()
+            return self._manipulations[name]
 
     def kind(self, name: str) -> ManipulationKind:
         """What a manipulation needs and forges."""
@@ -134,8 +138,9 @@ class OpenMakers:
 
     def finder(self) -> FaceFinder:
         """The face networks."""
-        if self._finder is None:
-            from media.faces import FaceFinder
+        with self.fitting:
+            if self._finder is None:
+                from media.faces import FaceFinder
 
-            self._finder = FaceFinder()
-        return self._finder
+                self._finder = FaceFinder()
+            return self._finder

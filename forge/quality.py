@@ -9,7 +9,9 @@ Rules:
 
 1. Real and synthetic clips are measured alike, by the same thresholds, wherever both have what is measured: a gate that
    asked more of one of them would tell the label by what is missing. Only what was told to move can be late (`sync`),
-   and only what was animated from a picture can be unlike it: these two reject nothing but what is broken.
+   and only what was animated from a picture can be unlike it: these two reject nothing but what is broken. Of a clip of
+   which only stretches are forged, the rest alone is asked whether it shows one person: a forgery must not be refused
+   for being seen.
 2. What cannot be measured (no speech, too short) is None, and passes.
 3. Frames are passed on untouched and not kept: a few bytes a frame, and at most `MOST_LOOKS` faces.
 4. Brightness is measured in whole numbers, the same on every machine. Faces are found by a network whose last digits
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from types import MappingProxyType
@@ -34,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forge.doubles import CELLS, Printer
+from forge.manipulations.scene import Segment
 from forge.motion.features import Motion
 from forge.quality_measures import (
     LEAST_LOOKS,
@@ -152,7 +155,14 @@ class Examiner:
     """Watches one clip go by and judges it afterwards."""
 
     def __init__(
-        self, gate: Gate, finder: Callable[[], Finder], *, fps: Fraction, size: int, length: int | None = None
+        self,
+        gate: Gate,
+        finder: Callable[[], Finder],
+        *,
+        fps: Fraction,
+        size: int,
+        length: int | None = None,
+        forged: Sequence[Segment] = (),
     ) -> None:
         """Prepare for one clip.
 
@@ -162,6 +172,7 @@ class Examiner:
             fps: exact frame rate.
             size: side S of the frames in pixels.
             length: number of frames, where it is known: a short clip is looked at `LEAST_LOOKS` times all the same.
+            forged: of a partial forgery its segments; of any other clip none.
         """
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
@@ -175,6 +186,8 @@ class Examiner:
         self._recent: deque[NDArray[np.int16]] = deque(maxlen=self._lag + 1)
         self._brightness, self._steps, self._skips, self._mouth = array("f"), array("f"), array("f"), array("f")
         self._still = bytearray()
+        pictures = [segment for segment in forged if segment.what != "sound"]
+        self._forged = [range(round(one.start_seconds * fps), round(one.end_seconds * fps)) for one in pictures]
         self._faces = Faces(size)
         self._printer = Printer(fps)
         self._count = 0
@@ -240,7 +253,8 @@ class Examiner:
         self._printer.add(grey)
         if self._gate.looks:
             if self._count % self._every == 0:
-                self._faces.look(image, self._finder())
+                is_recorded = not any(self._count in frames for frames in self._forged)
+                self._faces.look(image, self._finder(), compared=is_recorded)
             self._mouth.append(self._faces.mouth_brightness(image))
         self._count += 1
 

@@ -205,8 +205,14 @@ class Faces:
         """Of the looks, those in which a face was found inside the picture."""
         return self.found / self.asked if self.asked else None
 
-    def look(self, image: UInt8Array, finder: Finder) -> None:
-        """Find the face of a frame near where it was; at first, where the crop puts it."""
+    def look(self, image: UInt8Array, finder: Finder, *, compared: bool = True) -> None:
+        """Find the face of a frame near where it was; at first, where the crop puts it.
+
+        Args:
+            image: (S, S, 3) the frame.
+            finder: a loaded face finder.
+            compared: whether this face shall be like the others.
+        """
         face = finder.measure(image, self.middle if self.box is None else self.box)
         if face is None:
             face = next(iter(finder.find(image)), None)
@@ -217,7 +223,7 @@ class Faces:
         self.found += 1
         self.first = self.first or face
         self._aim(face)
-        if (self.asked - 1) % self.every:
+        if not compared or (self.asked - 1) % self.every:
             return
         self.looks.append(Look.of(image, face))
         if len(self.looks) > MOST_LOOKS:

@@ -5,10 +5,12 @@
         for frame in live.push(chunk): ...       # MotionFrame(index, values (70,)): one each 40 ms of sound
     rest = live.finish()
 
-A receding horizon. Frame n is drawn as soon as its row of `listening` is complete, which looks 40 ms ahead: a short
-window begins at frame n, its later frames are drawn with their sound unknown, and only frame n is kept. What is carried
-from frame to frame is the ten frames before, so a ten-minute talk cannot drift. The noise of a frame belongs to its
-number: the same sound gives the same motion, however it was cut into chunks.
+Frame n is drawn as soon as its row of `listening` is complete, which looks 40 ms ahead. The network that ships for live
+talks draws it in one step, from the ten frames before, the sound so far and the noise ahead (`forge.distil_live`).
+Another network of the same kind draws a receding horizon: a short window begins at frame n, its later frames are drawn
+with their sound unknown, and only frame n is kept. What is carried from frame to frame is the ten frames before, so a
+ten-minute talk cannot drift. The noise of a frame belongs to its number and its sound: the same sound gives the same
+motion, however it was cut into chunks.
 
 Delay: frame n shows the 40 ms from n / 25 s on and is drawn when the sound has reached (n + 2) / 25 s + 7.5 ms, which
 is `ALGORITHMIC_DELAY_SECONDS` after the first thing that it shows. Sound played beside the frames is to be held back by
@@ -19,6 +21,7 @@ Axes: T frames, P context frames, M motion features, A audio features.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
@@ -28,9 +31,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forge.motion.chance import LATE_FRAMES, mouth_angle, noise_ahead
 from forge.motion.controls import Controls
-from forge.motion.denoiser import Conditions, MotionDenoiser
-from forge.motion.diffusion import frame_noise, guided, sample
+from forge.motion.denoiser import MotionDenoiser
+from forge.motion.diffusion import guided, sample
 from forge.motion.features import NAMES
 from forge.motion.lean import LeanDenoiser
 from forge.motion.listening import AUDIO_FEATURES, LOOKAHEAD_SECONDS, MOTION_FPS, Listening
@@ -40,8 +44,10 @@ from forge.motion.wishes import Wish, arrived
 FloatArray = NDArray[np.float32]
 
 HORIZON_FRAMES = 4
-"""Frames drawn together; all but the first are thrown away, they only tell the first where it is going."""
+"""Drawn together by a network that was not made for live talks; all but the first are thrown away, they only tell the
+first where it is going."""
 LIVE_STEPS = 2
+"""Of the sampler, for a network that was not distilled."""
 ALGORITHMIC_DELAY_SECONDS = float(1 / MOTION_FPS) + LOOKAHEAD_SECONDS
 """0.0875 s: what must have been heard before a frame can be drawn, counted from the moment the frame begins to show."""
 
@@ -64,7 +70,7 @@ class LiveMotion:
         model: MotionModel,
         controls: Controls | None = None,
         *,
-        steps: int = LIVE_STEPS,
+        steps: int | None = None,
         guidance: Mapping[str, float] | None = None,
     ) -> None:
         """Start a talk.
@@ -72,17 +78,24 @@ class LiveMotion:
         Args:
             model: trained weights.
             controls: wishes and the seed.
-            steps: of the sampler for each frame.
+            steps: of the sampler for each frame; default: the model's if it was distilled.
             guidance: strength by condition; none by default, it costs as much again for each.
         """
         # answers like the network itself, without torch's time between small products
         lean = cast(MotionDenoiser, LeanDenoiser(model.network))
         self._model, self._controls = replace(model, network=lean), controls or Controls()
-        self._steps, self._guidance = steps, dict(guidance or {})
+        self._wish = Wish.of(self._controls)
+        self._steps, self._guidance = steps or model.folded_steps or LIVE_STEPS, dict(guidance or {})
+        self._stretches = model.stretches or (1,) * min(HORIZON_FRAMES, model.network.shape.window)
         self._listening = Listening()
-        context = model.network.shape.context
+        context, tokens = model.network.shape.context, len(self._stretches)
         self._past_motion = torch.zeros((1, context, len(NAMES)))
         self._past_audio = torch.zeros((1, context, AUDIO_FEATURES))
+        silence = torch.zeros((1, tokens, AUDIO_FEATURES))
+        given = wished(self._controls, silence, self._past_motion, self._past_audio, has_past=False)
+        self._given = replace(given, heard_BT=torch.arange(tokens)[None] < 1)
+        self._angles = deque[float](maxlen=LATE_FRAMES + 1)
+        """Of the mouth's noise, from the next frame on."""
         self._next = 0
 
     def push(self, samples: FloatArray) -> Iterator[MotionFrame]:
@@ -101,20 +114,27 @@ class LiveMotion:
     @torch.inference_mode()
     def _frame(self, row_A: FloatArray) -> FloatArray:
         """The next frame, for what is heard of it."""
-        horizon = min(HORIZON_FRAMES, self._model.network.shape.window)
-        audio = torch.zeros((1, horizon, AUDIO_FEATURES))
-        audio[0, 0] = torch.from_numpy(row_A)
-        given = wished(self._controls, audio, self._past_motion, self._past_audio, has_past=self._next > 0)
-        heard = torch.arange(horizon)[None] < 1
-        given = Conditions(**{**vars(given), "heard_BT": heard})
-        noise = frame_noise(self._controls.seed, self._next, horizon)[None]
+        heard = torch.from_numpy(row_A)
+        audio = torch.zeros_like(self._given.audio_BTA)
+        audio[0, 0] = heard
+        given = replace(
+            self._given,
+            audio_BTA=audio,
+            past_motion_BPM=self._past_motion,
+            past_audio_BPA=self._past_audio,
+            has_past_B=torch.tensor([self._next > 0]),
+        )
+        self._angles.extend([mouth_angle(heard)] * (1 if self._next else LATE_FRAMES + 1))
+        noise = noise_ahead(self._controls.seed, self._next, torch.tensor(self._angles), self._stretches)[None]
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+            if not self._guidance:
+                return self._model.clean(noisy, time, given)
             names = frozenset(self._guidance)
             return guided(lambda gone: self._model.clean(noisy, time, given.without(gone)), self._guidance, names)
 
         drawn = sample(denoise, noise, self._steps)[:, :1]
         self._past_motion = torch.cat([self._past_motion[:, 1:], drawn], dim=1)
         self._past_audio = torch.cat([self._past_audio[:, 1:], audio[:, :1]], dim=1)
-        plain = arrived(np.asarray(self._model.plain(drawn[0]).numpy(), np.float32), Wish.of(self._controls))
+        plain = arrived(np.asarray(self._model.plain(drawn[0]).numpy(), np.float32), self._wish)
         return np.asarray(obeyed(plain, self._controls, first=self._next)[0])

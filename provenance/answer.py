@@ -104,6 +104,8 @@ class Credential:
     """`not_asked`, `not_revoked`, `revoked`, `unknown` or `unanswered`; None without a credential."""
     fetched_from: str | None = None
     """Where the manifest came from, when it was not in the file and fetching was asked for."""
+    points_to: str | None = None
+    """Where the manifest is said to be, when it is not in the file and was not fetched."""
     forbids_training: bool | None = None
     """Whether the credential forbids to train on the file; None when it does not say."""
     record: Record | None = None
@@ -180,6 +182,7 @@ _PLAIN_FIELDS: Final = (
     "signed_at",
     "revocation",
     "fetched_from",
+    "points_to",
     "forbids_training",
     "is_update",
 )

@@ -20,6 +20,9 @@ DEEPEST_CHAIN: Final = 32
 MOST_INGREDIENTS: Final = 2000
 """Ingredients that are looked at in one file, all levels together."""
 
+MOST_CREATORS: Final = 20
+"""Named creators that are told of one file."""
+
 
 @dataclass(frozen=True)
 class Action:
@@ -356,6 +359,22 @@ def name_and_organisation(*names: str) -> str | None:
     if not said:
         return None
     return said[0] if len(said) == 1 else f"{said[0]} ({said[1]})"
+
+
+def creators_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whom a manifest names as creators beside its signer (CAWG identities); anybody can write any name."""
+    found = []
+    for one in assertions(manifest, "cawg.identity"):
+        data = table(one.get("data"))
+        signature = table(data.get("signature_info"))
+        subject = table(data.get("credentialSubject")) or data
+        names = [name_and_organisation(text(signature.get("common_name")), text(signature.get("issuer")))]
+        for identity in tables(subject.get("verifiedIdentities")):
+            provider = text(table(identity.get("provider")).get("name"))
+            who = text(identity.get("name")) or text(identity.get("username")) or text(identity.get("uri"))
+            names.append(name_and_organisation(who, provider))
+        found += [name for name in names if name]
+    return tuple(dict.fromkeys(found))[:MOST_CREATORS]
 
 
 def generator_of(manifest: Mapping[str, Any]) -> str | None:

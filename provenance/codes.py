@@ -14,7 +14,7 @@ from typing import Final
 
 SUCCESSES: Final[Mapping[str, str]] = {
     "claimSignature.validated": "the signature fits the signed claim",
-    "claimSignature.insideValidity": "it was signed while the signer's certificate was valid",
+    "claimSignature.insideValidity": "the certificate was valid when, as the C2PA library takes it, it was signed",
     "signingCredential.trusted": "a trust list that was given vouches for the signer",
     "signingCredential.ocsp.notRevoked": "the signer's certificate was not revoked, its authority says",
     "timeStamp.validated": "the time-stamp belongs to this signature and is intact",

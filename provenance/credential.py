@@ -16,12 +16,12 @@ The rules below each cost somebody data or trust; the code refers to them by num
    `provenance.signing` (with the streams of `provenance.streams`).
 2. A Context is always given: the library's default one fetches manifests from any address that a file names, this
    machine's own included. Remote manifests, OCSP and every host are switched off, unless `Lookups` are given.
-3. A file is never signed in place, and never left half-written: temporary name, fsync, verify, replace.
+3. A file is never signed in place, and never left half-written: temporary name, fsync, read back, replace.
 4. The accepted key usages are stated; without them an official certificate reads as invalid.
 5. A tampered ingredient leaves the whole file "Trusted" with an empty list of failures: faults of ingredients are
    collected here, through every level, and shown as `ingredient:<code>`.
 6. The library accepts time-stamp and identity authorities as signers of credentials. Every list has its own URI, and
-   TRUSTED needs the one that matched to be a list of credential signers.
+   TRUSTED needs the one in which the claim's own signer was found to be a list of credential signers.
 7. Signing a signed file without naming it as parent silently drops its history: it becomes the parent.
 8. Ingredients without credentials carry no digest of the file: SHA-256 of each goes into our own assertion.
 9. Assertions are marked `created`, or they are not attributed to the signer. When we read, "recorded by a camera"

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ _NOT_STATED: Final = "not stated"
 _MARK: Final = "identifier"
 _MOST_NAMED: Final = 12
 """Makers, licences and the like that a sentence counts one by one."""
+_MOST_SETS: Final = 24
+"""Sets of files; where there are folders without end, a set is of all that lies below one."""
 _TYPES: Final[Mapping[str, str]] = {
     ".mp4": "video/mp4",
     ".mov": "video/quicktime",
@@ -256,19 +259,35 @@ def _catalog_object(catalog_path: Path) -> dict[str, Any]:
 
 
 def _file_sets(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One set of files for every folder and ending."""
-    kinds = sorted({(str(path.parent), path.suffix) for one in samples if (path := PurePosixPath(one["path"]))})
+    """One set of files for every folder and ending; where that would be very many, for all below a folder."""
+    paths = {(path.parent.as_posix(), path.suffix) for one in samples if (path := PurePosixPath(one["path"]))}
+    kinds = {(_pattern(folder), ending) for folder, ending in paths}
+    if len(kinds) > _MOST_SETS:
+        kinds = {(_below(folder), ending) for folder, ending in paths}
+    if len(kinds) > _MOST_SETS:
+        kinds = {("**/", ending) for _, ending in paths}
     return [
         {
             "@type": "cr:FileSet",
             "@id": f"files-{number}",
-            "name": f"{'files' if folder == '.' else folder} {ending}".strip(),
+            "name": f"{folder.strip('*/') or 'files'} {ending}".strip(),
             "description": "clips; the digest of each stands in the catalog",
             "encodingFormat": _TYPES.get(ending.lower(), "application/octet-stream"),
-            "includes": f"*{ending}" if folder == "." else f"{folder}/*{ending}",
+            "includes": f"{folder}*{ending}",
         }
-        for number, (folder, ending) in enumerate(kinds)
+        for number, (folder, ending) in enumerate(sorted(kinds))
     ]
+
+
+def _pattern(folder: str) -> str:
+    """Of the files in a folder, which may have a name that a pattern would take for one."""
+    return "" if folder == "." else f"{escape(folder)}/"
+
+
+def _below(folder: str) -> str:
+    """Of the files in the folders of the first folder of a path."""
+    first, *inner = PurePosixPath(folder).parts or ("",)
+    return f"{escape(first)}/**/" if inner else _pattern(folder)
 
 
 def _record_set(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

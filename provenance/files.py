@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from provenance.errors import ProvenanceError
+from provenance.formats import SNIFF_BYTES, sniff_format
 
 BLOCK_BYTES: Final = 1 << 20
 WORTH_A_THREAD: Final = 4 << 20
@@ -68,6 +69,21 @@ def read_small(path: Path, *, most_bytes: int = MOST_SMALL_BYTES) -> bytes:
     return content
 
 
+def format_of(path: Path) -> str | None:
+    """Format of a regular file, by content; None when it is no kind of media file.
+
+    Raises:
+        ProvenanceError: when there is no such file, or it cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise ProvenanceError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+        with open_regular(path) as stream:
+            return sniff_format(stream.read(SNIFF_BYTES))
+    except OSError as error:
+        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, hex.
 
@@ -96,6 +112,56 @@ def hashed_meanwhile(stream: BinaryIO) -> Iterator[Callable[[], str]]:
         return
     with ThreadPoolExecutor(1) as thread:
         yield thread.submit(_hashed_by_offset, number).result
+
+
+@contextmanager
+def flushed_meanwhile(file: BinaryIO) -> Iterator[None]:
+    """Write an open file to the disk while the block reads it; it is there when the block has ended.
+
+    Raises:
+        OSError: at the end of the block, if it cannot be written.
+    """
+    file.flush()
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(os.fsync, file.fileno())
+        yield
+        done.result()
+
+
+def copy_range(source: int, target: int, start: int, count: int) -> None:
+    """Copy a part of a file to where another one stands, within the system where it can.
+
+    Args:
+        source: number of the file; where it stands does not matter.
+        target: number of the other file.
+        start: first byte.
+        count: how many.
+
+    Raises:
+        OSError: when it cannot be read or written.
+        EOFError: when the file ends earlier.
+    """
+    within = hasattr(os, "copy_file_range")
+    while count:
+        done = 0
+        if within:
+            try:
+                done = os.copy_file_range(source, target, count, start)
+            except OSError as error:
+                if error.errno not in _CANNOT_WITHIN:
+                    raise
+            # some file systems say that they copied nothing where they cannot
+            within = done > 0
+        if not within:
+            block = os.pread(source, min(count, BLOCK_BYTES), start)
+            if not block:
+                raise EOFError(f"the file ends at byte {start}")
+            done = os.write(target, block)
+        start, count = start + done, count - done
+
+
+_CANNOT_WITHIN: Final = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF})
+"""A kernel, file system or sandbox that does not copy by itself; where the file is at fault, the plain way says so."""
 
 
 def _hashed_by_offset(number: int) -> str:

@@ -24,39 +24,27 @@ does not prove. Marks can be copied, and a face can be changed without the print
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from media.clip import MediaError
-from media.video import probe, read_image, read_waveform, stream_frames
 from provenance.credential import Credential, Standing, read_manifest
 from provenance.errors import ProvenanceError
-from provenance.files import open_regular
-from provenance.fingerprint import LONGEST_SECONDS, Fingerprint, PictureFingerprinter, fingerprint_sound
-from provenance.formats import SNIFF_BYTES, sniff_format
-from provenance.guard import Allowance, ReadingStopped, guarded, read_credential_guarded
-from provenance.likeness import CLOSER_LOOKS, Likeness, compare, rank
+from provenance.guard import read_credential_guarded
+from provenance.likeness import CLOSER_LOOKS, Likeness, compare, compare_mirrored, rank
+from provenance.perceiving import Perceived, perceive
 from provenance.store import CredentialStore, Entry
 from provenance.store_index import StoreTable
 from provenance.trust import TrustAnchors
-from provenance.watermark import Heard, Listener, Reading, identifier_text
+from provenance.watermark import Heard, identifier_text
 
 SCHEMA: Final = 1
 MEANING: Final = (
     "a recovered credential tells who made the original, and how; it does not prove that this copy is unaltered"
 )
-_LARGEST_SIDE: Final = 1024
-"""Pixels: mark and prints are coarser than this."""
-_LISTENED_PER_SECOND: Final = 12
-"""Frames whose votes are taken; the mark stands still."""
-_MOST_SOUND_BYTES: Final = 64 << 20
-"""Decoded: three minutes of stereo at 48 kHz. A longer sound track is held in memory whole, so it gets no print."""
 _OTHER_SCENE, _OTHER_MOTION = 0.5, 0.2
 """Below these correlations a marked copy is not what its credential's original shows."""
 _AS_LIKE: Final = 0.05
@@ -88,60 +76,6 @@ class Candidate:
         if self.credential.standing is Standing.TRUSTED and self.credential.signer:
             return self.credential.signer
         return f"{self.credential.signer or 'nobody'}, manifest {self.entry.manifest_sha256[:12]}"
-
-
-PERCEIVING: Final = Allowance(seconds=600.0, cpu_seconds=600.0, answer_bytes=64 << 20)
-"""Three minutes of 4K are decoded in two on a slow machine."""
-
-
-@dataclass(frozen=True, eq=False)
-class Perceived:
-    """What a program can see and hear of a file: enough to look for a mark and to compare prints."""
-
-    prints: Fingerprint
-    reading: Reading | None
-    trouble: str | None = None
-    """Why it could not be seen or heard."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for another process."""
-        prints, reading = self.prints, self.reading
-        return {
-            "look": _written(prints.look_SHW),
-            "motion": _written(prints.motion_THW),
-            "sound": _written(prints.sound_AK),
-            "votes": None if reading is None else _written(reading.votes_HW),
-            "frames": 0 if reading is None else reading.frames,
-            "trouble": self.trouble,
-        }
-
-    @classmethod
-    def from_json(cls, facts: Any) -> Perceived:
-        """Read what `to_json` wrote; a process that read a stranger's file is believed no further than its shapes.
-
-        Raises:
-            ReadingStopped: for anything else.
-        """
-        try:
-            prints = Fingerprint(
-                _read(facts["look"], np.uint8), _read(facts["motion"], np.int8), _read(facts["sound"], np.int8)
-            )
-            votes_HW = None if facts["votes"] is None else _read(facts["votes"], np.float32)
-            if votes_HW is not None and (votes_HW.ndim != 2 or not np.isfinite(votes_HW).all()):
-                raise ValueError("votes are a picture of finite numbers")
-            reading = None if votes_HW is None else Reading(votes_HW, int(facts["frames"]))
-            trouble = facts["trouble"]
-            return cls(prints, reading, None if trouble is None else str(trouble)[:1000])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ReadingStopped("the reader gave an answer that makes no sense") from error
-
-
-def _written(array: np.ndarray) -> dict[str, Any]:
-    return {"shape": list(array.shape), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")}
-
-
-def _read(facts: Any, kind: type) -> np.ndarray:
-    return np.frombuffer(b64decode(facts["base64"]), kind).reshape([int(n) for n in facts["shape"]]).copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,78 +191,23 @@ def find_credential(path: Path, store: CredentialStore, *, trust: TrustAnchors |
     )
 
 
-def perceive(path: Path) -> Perceived:
-    """See and hear the beginning of a file, in one pass, in a process with limits.
-
-    A file that cannot be decoded, or on which its decoder crashes, hangs or swells, is an answer.
-    """
-    try:
-        return Perceived.from_json(guarded(lambda: perceived_here(path).to_json(), PERCEIVING))
-    except ReadingStopped as stopped:
-        return Perceived(Fingerprint(), None, f"its pictures and sound cannot be decoded: {stopped}")
-
-
-def perceived_here(path: Path) -> Perceived:
-    """As `perceive`, in this process."""
-    try:
-        with open_regular(path) as stream:
-            mime = sniff_format(stream.read(SNIFF_BYTES)) or ""
-    except OSError as error:
-        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        if mime.startswith("image/"):
-            return _perceived_picture(path)
-        if mime.startswith("audio/"):
-            return Perceived(_with_sound(path, np.zeros((0, 16, 16), np.uint8), np.zeros((0, 12, 12), np.int8)), None)
-        return _perceived_video(path)
-    except MediaError as error:
-        return Perceived(Fingerprint(), None, f"its pictures and sound cannot be decoded ({error})")
-
-
-def _perceived_picture(path: Path) -> Perceived:
-    image = read_image(path)
-    pictures, listener = PictureFingerprinter(), Listener()
-    pictures.add(0.0, image)
-    listener.add(image)
-    look, _ = pictures.prints()
-    return Perceived(Fingerprint(look), listener.reading())
-
-
-def _perceived_video(path: Path) -> Perceived:
-    pictures, listener, heard_until = PictureFingerprinter(), Listener(), -1.0
-    facts = probe(path)
-    for frame in stream_frames(path, max_side=_LARGEST_SIDE):
-        if frame.pts_seconds >= LONGEST_SECONDS:
-            break
-        pictures.add(frame.pts_seconds, frame.image)
-        if frame.pts_seconds - heard_until >= 1 / _LISTENED_PER_SECOND:
-            listener.add(frame.image)
-            heard_until = frame.pts_seconds
-    look, motion = pictures.prints()
-    prints = _with_sound(path, look, motion) if facts.has_sound else Fingerprint(look, motion)
-    return Perceived(replace(prints, later=pictures.later()), listener.reading())
-
-
-def _with_sound(path: Path, look: np.ndarray, motion: np.ndarray) -> Fingerprint:
-    try:
-        sound = read_waveform(path, max_bytes=_MOST_SOUND_BYTES)
-    except MediaError:
-        # a damaged or very long sound track must not hide what the pictures tell
-        return Fingerprint(look, motion)
-    return Fingerprint(look, motion, fingerprint_sound(sound.samples, sound.sample_rate_hz))
-
-
 def _by_watermark(seen: Perceived, heard: Heard | None, store: CredentialStore) -> list[tuple[Entry, Likeness]]:
     """The entries that the mark in the pictures names."""
-    named = [] if heard is None else [one for one in store.named(heard.identifier) if one.watermarked]
-    return [(one, compare(seen.prints, one.prints)) for one in named]
+    if heard is None:
+        return []
+    compared = compare_mirrored if heard.mirrored else compare
+    return [(one, compared(seen.prints, one.prints)) for one in store.named(heard.identifier) if one.watermarked]
 
 
 def _by_fingerprint(seen: Perceived, store: CredentialStore, table: StoreTable) -> list[tuple[Entry, Likeness]]:
     """The entries that are like the copy as chance, and another take, would not be: those most like it."""
-    opened = [store.entry(name) for name in table.most_alike(seen.prints, CLOSER_LOOKS)]
-    compared = [(one, compare(seen.prints, one.prints)) for one in opened if one is not None]
-    passing = sorted((one for one in compared if one[1].passes(len(table.names))), key=lambda one: rank(one[1]))
+    passing: list[tuple[Entry, Likeness]] = []
+    for prints, compared in ((seen.prints, compare), (seen.prints.mirrored(), compare_mirrored)):
+        # a sound has no left and right
+        if not passing and (compared is compare or len(prints.look_SHW)):
+            opened = [store.entry(name) for name in table.most_alike(prints, CLOSER_LOOKS)]
+            found = [(one, compared(seen.prints, one.prints)) for one in opened if one is not None]
+            passing = sorted((one for one in found if one[1].passes(len(table.names))), key=lambda one: rank(one[1]))
     return [one for one in passing if one[1].difference - passing[0][1].difference <= 2 * _AS_LIKE]
 
 
@@ -407,6 +286,8 @@ def _what_was_found(how: str, found: Candidate) -> Iterator[str]:
         yield "there are no prints to tell how far this copy differs from the original"
         return
     yield f"by its prints this copy differs from the original by {100 * likeness.difference:.0f} %"
+    if likeness.is_mirrored:
+        yield "it is mirrored: left and right are swapped"
     if likeness.starts_at >= 1.0:
         yield f"it begins {likeness.starts_at:.1f} s into the original"
     if likeness.sound is not None and likeness.sound < _OTHER_MOTION:
@@ -502,6 +383,7 @@ def _likeness_json(likeness: Likeness | None) -> dict[str, Any] | None:
         "sound": _rounded(likeness.sound),
         "seconds_compared": likeness.seconds,
         "starts_at_seconds": likeness.starts_at,
+        "mirrored": likeness.is_mirrored,
     }
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -94,6 +94,13 @@ class Fingerprint:
     def is_empty(self) -> bool:
         """Whether there is nothing to compare."""
         return not (len(self.look_SHW) or len(self.sound_AK))
+
+    def mirrored(self) -> Fingerprint:
+        """The prints of the same clip with left and right swapped."""
+        look_SHW, motion_THW = self.look_SHW[:, :, ::-1].copy(), self.motion_THW[:, :, ::-1].copy()
+        return replace(
+            self, look_SHW=look_SHW, motion_THW=motion_THW, later=tuple(one[:, :, ::-1].copy() for one in self.later)
+        )
 
     def picture_blocks(self) -> list[dict[str, Any]]:
         """The picture prints as blocks of a soft binding: one a second, base64 of levels."""

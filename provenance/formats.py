@@ -10,6 +10,9 @@ SNIFF_BYTES: Final = 64
 SIGNABLE: Final = frozenset({"video/mp4", "video/quicktime", "image/png", "image/jpeg", "image/webp", "audio/wav"})
 """The formats this project signs."""
 
+FILMS: Final = frozenset({"video/mp4", "video/quicktime"})
+"""Those of them that are made of boxes."""
+
 READABLE: Final = SIGNABLE | {
     "image/gif",
     "image/heic",

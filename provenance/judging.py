@@ -12,6 +12,7 @@ What it says about time is told in words, by these rules:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from typing import Any, Final
 from provenance.answer import Certificate, Check, Credential, Standing, TimeStamp
 from provenance.chain import (
     actions_of,
+    creators_of,
     declares_synthetic,
     delta_failures,
     forbids_training,
@@ -70,12 +72,16 @@ def judge(path: Path, digest: str, mime: str, found: Findings, trust: TrustAncho
     if found.fault is not None:
         why = ["it is damaged, and no trace of any is in it", f"the reader said: {found.fault}"]
     elif found.remote is not None:
-        tried = "could not be fetched" if trust.lookups.remote_manifests else "were not fetched"
+        tried = "were not fetched (countermark provenance verify --fetch-manifest asks for them)"
+        if trust.lookups.remote_manifests:
+            tried = "could not be fetched"
         if trust.lookups.remote_manifests and trust.lookups.hosts:
             tried = "could not be fetched, or may not be: only named hosts are asked"
         why = [f"it points to some at {found.remote}, which {tried}"]
     reasons = (f"the file carries no Content Credentials: {why[0]}", *why[1:])
-    return Credential(file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=reasons)
+    return Credential(
+        file=str(path), sha256=digest, standing=Standing.ABSENT, format=mime, reasons=reasons, points_to=found.remote
+    )
 
 
 def _judge_report(path: Path, digest: str, mime: str, found: Findings, trust: TrustAnchors) -> Credential:
@@ -86,7 +92,7 @@ def _judge_report(path: Path, digest: str, mime: str, found: Findings, trust: Tr
     results = table(report.get("validation_results"))
     own = table(results.get("activeManifest"))
     failures = [text(one.get("code")) for one in tables(own.get("failure"))]
-    believed = trust.manifest_list(optional_text(results.get("trustListUri")))
+    believed = trust.manifest_list(_trusting_list(own))
     certificate, stamp = _certificate(found.details.get(label)), _time_stamp(found.details.get(label), results, trust)
     standing = _standing(text(report.get("validation_state")), failures, believed is not None)
     if standing is Standing.TRUSTED and _has_ended(certificate) and (stamp is None or stamp.trust_list is None):
@@ -124,7 +130,8 @@ def _judge_report(path: Path, digest: str, mime: str, found: Findings, trust: Tr
         checks=_checks(results),
         explanations=_explanations(results),
     )
-    return replace(credential, reasons=tuple(_reasons(credential, believed.uri if believed else None)))
+    reasons = _reasons(credential, believed.uri if believed else None)
+    return replace(credential, reasons=(*reasons, *_about_creators(creators_of(active), own)))
 
 
 def codes_of(results: Mapping[str, Any]) -> set[str]:
@@ -133,6 +140,28 @@ def codes_of(results: Mapping[str, Any]) -> set[str]:
 
 
 _RESULTS: Final = {"failure": "fails", "informational": "remark", "success": "holds"}
+
+
+def _trusting_list(own: Mapping[str, Any]) -> str | None:
+    """URI of the list that the claim's signer was found in.
+
+    The report also names one list for the whole file, but a named creator in it has a signature of his own.
+    """
+    told = (
+        _LIST_OF_SIGNER.fullmatch(text(one.get("explanation")))
+        for one in tables(own.get("success"))
+        if one.get("code") == "signingCredential.trusted" and _is_of_claim(one)
+    )
+    return next((found[1] for found in told if found), None)
+
+
+_LIST_OF_SIGNER: Final = re.compile(r".*found in \[([^\[\]]*)\] trust anchors")
+"""How the pinned library names it; what is said in another way is not believed."""
+
+
+def _is_of_claim(one: Mapping[str, Any]) -> bool:
+    """Whether a result is about the claim's own signature, and not about one within a statement."""
+    return "/c2pa.assertions/" not in text(one.get("url"))
 
 
 def _standing(state: str, failures: list[str], is_believed: bool) -> Standing:
@@ -168,7 +197,9 @@ def _time_stamp(detail: Mapping[str, Any] | None, results: Mapping[str, Any], tr
     vouching = [
         trust.time_stamp_list(text(one.get("explanation")).rpartition(_LIST_OF_STAMP)[2])
         for one in tables(table(results.get("activeManifest")).get("success"))
-        if one.get("code") == "timeStamp.trusted" and text(one.get("explanation")).startswith(_LISTED_STAMP)
+        if one.get("code") == "timeStamp.trusted"
+        and _is_of_claim(one)
+        and text(one.get("explanation")).startswith(_LISTED_STAMP)
     ]
     believed = next((one for one in vouching if one is not None), None)
     return TimeStamp(text(facts.get("timestamp")), authority, believed.name if believed else None)
@@ -263,6 +294,8 @@ def _reasons(credential: Credential, trust_uri: str | None) -> list[str]:
         reasons += [explain(code) for code in own if code not in UNTRUSTED]
         if not reasons:
             reasons.append("the credential does not hold, for a reason that the reader did not give")
+        if set(own) <= {"signingCredential.expired", *UNTRUSTED} and _is_content_unchanged(credential):
+            reasons.append("apart from that it holds: the content is as it was signed, at a time that nothing proves")
     reasons += _about_time(credential)
     if credential.fetched_from:
         reasons.append(f"its credential was not in the file but fetched from {credential.fetched_from}")
@@ -271,6 +304,32 @@ def _reasons(credential: Credential, trust_uri: str | None) -> list[str]:
             wrong = "; ".join(explain(code) for code in one.faults if code not in UNTRUSTED)
             reasons.append(f"the ingredient {one.title!r} was already broken when it was used: {wrong}")
     return reasons
+
+
+def _is_content_unchanged(credential: Credential) -> bool:
+    holding = {one.code for one in credential.checks if one.result == "holds" and not one.of_ingredient}
+    return not holding.isdisjoint(_CONTENT_HOLDS) and "claimSignature.validated" in holding
+
+
+_CONTENT_HOLDS: Final = frozenset({f"assertion.{kind}Hash.match" for kind in ("bmff", "data", "boxes", "collection")})
+
+
+def _about_creators(names: tuple[str, ...], own: Mapping[str, Any]) -> list[str]:
+    """Whom the credential names as creator beside its signer (CAWG), and whether that can be believed."""
+    codes = [text(one.get("code")) for name in _RESULTS for one in tables(own.get(name))]
+    failed = [text(one.get("code")) for one in tables(own.get("failure"))]
+    wrong = [code for code in failed if code.startswith("cawg.") and code not in UNTRUSTED]
+    if wrong:
+        belief = f"but {explain(wrong[0])}"
+    elif not UNTRUSTED.intersection(code for code in failed if code.startswith("cawg.")) and _VOUCHED & set(codes):
+        belief = "whom a list vouches for"
+    else:
+        belief = "whom no list vouches for"
+    # the name last: one that is long enough to be cut must not take the belief with it
+    return [f"it names a creator beside its signer, {belief}: {name!r}" for name in names]
+
+
+_VOUCHED: Final = frozenset({"cawg.x509.credential.trusted", "cawg.identity.trusted"})
 
 
 def _about_time(credential: Credential) -> list[str]:

@@ -13,7 +13,8 @@ How it works, told once (`provenance.fingerprint` makes the prints):
    portraits and speeches are used again, and another take shares both. How near the motion must come follows from how
    much there is of it: an encoder's noise hides small movements, not large ones.
 4. What has no motion matches by its sound, in its own scene if it has one; a still picture by its scene.
-5. Chance is what clips that are not the same gave (`benchmarks.durable`), times the number of trials.
+5. Chance is what clips that are not the same gave (`benchmarks.durable`), times the number of trials. A copy that is
+   like nothing is tried once more with left and right swapped (`compare_mirrored`).
 
 A likeness says what the original was. How far the copy differs is part of the answer, and no small difference proves
 that nothing was altered.
@@ -22,7 +23,7 @@ that nothing was altered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import atanh, erfc, sqrt
 from typing import Any, Final, TypeVar
@@ -79,6 +80,9 @@ class Likeness:
     """The motion is as different as in few copies, so that it may be an altered copy, or another take made alike; or
     only the sound of an original with pictures was compared, which others may share."""
 
+    is_mirrored: bool = False
+    """Left and right are swapped in the copy."""
+
     def passes(self, store_size: int = 1) -> bool:
         """Whether the copy is taken for one of this original, which was the best of so many."""
         return self.false_chance * max(1, store_size) <= FALSE_ALARM
@@ -118,6 +122,12 @@ def compare(copy: Fingerprint, original: Fingerprint) -> Likeness:
         is_other_take=is_other_take,
         is_unclear=is_unclear,
     )
+
+
+def compare_mirrored(copy: Fingerprint, original: Fingerprint) -> Likeness:
+    """As `compare`, with left and right of the copy swapped back; that it was tried is a trial more."""
+    likeness = compare(copy.mirrored(), original)
+    return replace(likeness, is_mirrored=True, false_chance=min(1.0, 2 * likeness.false_chance))
 
 
 def nearest(copy: Fingerprint, store: Mapping[Name, Fingerprint]) -> tuple[Name | None, Likeness | None]:

@@ -36,7 +36,7 @@ _HEADLINES: Final = {
         "? UNKNOWN SIGNER",
         "unchanged since it was signed, but it could be anyone who signed",
     ),
-    Standing.BROKEN: ("✗ BROKEN", "its credential does not hold; believe nothing that it says"),
+    Standing.BROKEN: ("✗ BROKEN", "its credential does not hold, or cannot be read; believe nothing that it says"),
     Standing.ABSENT: ("– NO CREDENTIALS", "nobody signed for it; that is usual, and proves nothing"),
 }
 _TYPES: Final = {
@@ -85,7 +85,7 @@ def credential_page(credential: Credential) -> RenderableType:
     facts.add_column(overflow="fold")
     for name, value in _facts(credential):
         facts.add_row(name, value)
-    return Group(_headline(credential.standing, credential.trust_list), *_sentences(credential.reasons), facts)
+    return Group(_headline_of(credential), *_sentences(credential.reasons), facts)
 
 
 def found_page(found: Found) -> RenderableType:
@@ -133,7 +133,7 @@ def credential_tree(credential: Credential) -> Tree:
     """The answer of `provenance show`: the file, what was done to it, all it was made from, and what was checked."""
     from rich.tree import Tree
 
-    tree = Tree(_headline(credential.standing, credential.trust_list))
+    tree = Tree(_headline_of(credential))
     for line in _sentences(credential.reasons):
         tree.add(line.strip())
     for name, value in _facts(credential):
@@ -145,6 +145,13 @@ def credential_tree(credential: Credential) -> Tree:
     _add_ingredients(tree, credential.ingredients)
     _add_checks(tree, credential.checks)
     return tree
+
+
+def _headline_of(credential: Credential) -> str:
+    if credential.points_to is None:
+        return _headline(credential.standing, credential.trust_list)
+    colour = _COLOURS[Standing.UNKNOWN_SIGNER]
+    return f"[bold {colour}]– CREDENTIALS ELSEWHERE[/]: the file only points to them, and they are not here"
 
 
 def _headline(standing: Standing, trust_list: str | None) -> str:

@@ -10,42 +10,44 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from provenance.attestation import CatalogReport as CatalogReport
 from provenance.attestation import sign_catalog as sign_catalog
 from provenance.attestation import verify_catalog as verify_catalog
-from provenance.claims import RECORD_LABEL, SOFT_BINDING_LABEL, TRAINING_LABEL, Claim
-from provenance.credential import Credential, Standing, read_credential, standing_of, strict_settings
+from provenance.claims import Claim
+from provenance.credential import Credential, Standing, read_credential, read_manifest, standing_of, strict_settings
+from provenance.definition import Part, as_text, definition_of, parts_of
 from provenance.errors import ProvenanceError
-from provenance.files import open_regular, sha256_of, sync_folder, temporary_beside
-from provenance.formats import SIGNABLE, SNIFF_BYTES, SUFFIXES, sniff_format, spoken
+from provenance.files import (
+    WORTH_A_THREAD,
+    flushed_meanwhile,
+    format_of,
+    hashed_meanwhile,
+    open_regular,
+    state_of,
+    sync_folder,
+    temporary_beside,
+)
+from provenance.films import Film, film_of, manifest_of, write_with_room
+from provenance.formats import FILMS, SIGNABLE, SUFFIXES, spoken
 from provenance.identity import Notify, SigningIdentity
 from provenance.identity import development_identity as development_identity
-from provenance.record import installed_version, now_utc
-from provenance.streams import file_stream, sign_streams
+from provenance.streams import file_stream, hash_content, reserved_box, sign_streams, signed_box
 from provenance.trust import TrustAnchors
 
 if TYPE_CHECKING:
-    from c2pa import Context, Signer
+    from c2pa import Signer
 
 IN_PIECES_FROM_BYTES: Final = 128 << 20
 """Films from this size on are hashed in pieces (a Merkle tree): as a whole, the library holds up to 512 MB of them in
 memory while it signs, and while it reads. Smaller ones are not: an independent reader rejects the form."""
 PIECE_KILOBYTES: Final = 8192
 PROOFS: Final = 5
-
-SPECIFICATION: Final = "2.4.0"
-"""Version of the C2PA specification that our manifests follow."""
-
-GENERATOR: Final = "Countermark"
-
-_TRAINING_USES: Final = ("cawg.ai_training", "cawg.ai_generative_training", "cawg.data_mining")
 
 
 def sign_file(
@@ -62,8 +64,8 @@ def sign_file(
     """Write a signed copy of a file; the destination appears whole and verified, or not at all.
 
     The steps: see that this can be signed and is not signed in place (rule 3); let a signed source become the parent
-    (rule 7); sign into a temporary file beside the destination; read that back and judge it; rename it. Nothing is
-    fetched, whatever `trust` allows; a time-stamp authority is asked when the identity names one.
+    (rule 7); sign into a temporary file beside the destination; read back and judge what lies there; rename it. Nothing
+    is fetched, whatever `trust` allows; a time-stamp authority is asked when the identity names one.
 
     Args:
         source: mp4, mov, png, jpg, webp or wav, judged by content.
@@ -76,7 +78,8 @@ def sign_file(
         keep: gets the manifest and the credential once the file stands, as `provenance.durable` wants them.
 
     Returns:
-        The credential as read back from the destination.
+        The credential as read back. Of a film that was hashed as a whole, `checks` does not name that hash: it was
+        taken from the finished file, and is checked by `read_credential`.
 
     Raises:
         ProvenanceError: when the file cannot be signed. What a signing callback raises is raised as it is (rule 11).
@@ -84,32 +87,61 @@ def sign_file(
     try:
         mime = _signable(source, destination)
         _see_that_nothing_is_lost(claim, destination)
+        with open_regular(source) as reading:
+            before = state_of(os.fstat(reading.fileno()))
+            identity = development_identity(notify=notify) if identity is None else identity
+            trust = (TrustAnchors.default() if trust is None else trust).offline()
+            # a plain film has no box in which a credential could be
+            film = film_of(reading.fileno()) if mime in FILMS else None
+            parent = _parent_of(
+                source, Standing.ABSENT if film else standing_of(source, trust=trust), claim, over_broken
+            )
+            parts = parts_of(claim, parent)
+            definition = definition_of(claim, parts, destination, is_edit=parent is not None)
+            order = _Order(source, destination, mime, film, definition, parts, identity, trust)
+            manifest, credential = _signed_and_renamed(order, reading, before)
     except OSError as error:
         raise ProvenanceError(f"cannot sign {source} into {destination}: {error.strerror or error}") from error
-    identity = development_identity(notify=notify) if identity is None else identity
-    trust = (TrustAnchors.default() if trust is None else trust).offline()
-    parent = _parent_of(source, claim, trust, over_broken)
-    parts = _parts(claim, parent)
-    definition = _definition(claim, parts, destination, is_edit=parent is not None)
-    temporary = temporary_beside(destination)
-    try:
-        sign = partial(_sign_into, temporary, source, mime, definition, parts, identity, trust)
-        manifest, credential = _signed_and_read(sign, temporary, destination, _needs_pieces(source, mime), trust)
-        temporary.replace(destination)
-    except OSError as error:
-        raise ProvenanceError(f"cannot write {destination}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     sync_folder(destination.parent)
-    credential = replace(credential, file=str(destination))
     if keep is not None:
         keep(manifest, credential)
     return credential
 
 
+@dataclass(frozen=True)
+class _Order:
+    """One file on its way to its signature."""
+
+    source: Path
+    destination: Path
+    mime: str
+    film: Film | None
+    """The parts of a plain film; None leaves the writing to the library."""
+    definition: dict[str, Any]
+    parts: tuple[Part, ...]
+    identity: SigningIdentity
+    trust: TrustAnchors
+
+
+def _signed_and_renamed(order: _Order, reading: BinaryIO, before: tuple[int, int, int]) -> tuple[bytes, Credential]:
+    """Write the signed copy under a temporary name, and give it its own; its manifest, and what was read back."""
+    temporary = temporary_beside(order.destination)
+    try:
+        with temporary.open("x+b") as writing:
+            manifest, credential = _signed_and_read(order, reading, writing, temporary)
+        if state_of(os.fstat(reading.fileno())) != before:
+            raise ProvenanceError(f"{order.source} was changed while it was signed; sign it when it is finished")
+        temporary.replace(order.destination)
+    except OSError as error:
+        raise ProvenanceError(f"cannot write {order.destination}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return manifest, replace(credential, file=str(order.destination))
+
+
 def _signable(source: Path, destination: Path) -> str:
     """The MIME type of a source that can be signed into this destination."""
-    mime = _sniff(source)
+    mime = format_of(source)
     if mime is None or mime not in SIGNABLE:
         what = "not a media file" if mime is None else spoken(mime)
         raise ProvenanceError(f"cannot sign {source}: it is {what}; mp4, mov, png, jpg, webp and wav can be signed")
@@ -133,17 +165,6 @@ def _see_that_nothing_is_lost(claim: Claim, destination: Path) -> None:
             raise ProvenanceError(f"{destination} is a file that the result was made from; give another destination")
 
 
-def _sniff(path: Path) -> str | None:
-    """Format of a regular file, by content."""
-    try:
-        if not path.is_file():
-            raise ProvenanceError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
-        with open_regular(path) as stream:
-            return sniff_format(stream.read(SNIFF_BYTES))
-    except OSError as error:
-        raise ProvenanceError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def is_same_file(one: Path, other: Path) -> bool:
     """Whether two names lead to one file; False where one leads to none."""
     try:
@@ -152,9 +173,8 @@ def is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _parent_of(source: Path, claim: Claim, trust: TrustAnchors, over_broken: bool) -> Path | None:
+def _parent_of(source: Path, standing: Standing, claim: Claim, over_broken: bool) -> Path | None:
     """The earlier version that the manifest must name, so that history is kept (rule 7)."""
-    standing = standing_of(source, trust=trust)
     if standing is Standing.BROKEN and not over_broken:
         raise ProvenanceError(
             f"{source} carries a broken credential, and signing it would vouch for a changed file; "
@@ -169,147 +189,81 @@ def _parent_of(source: Path, claim: Claim, trust: TrustAnchors, over_broken: boo
     return source if claim.action == "edited" else None
 
 
-@dataclass(frozen=True)
-class _Part:
-    """An ingredient on its way into a manifest."""
-
-    path: Path
-    title: str
-    relationship: str
-    label: str
-    format: str
-    sha256: str
-
-
-def _parts(claim: Claim, parent: Path | None) -> tuple[_Part, ...]:
-    """Parent and ingredients with their digests (rule 8)."""
-    named = [(parent, parent.name, "parentOf")] if parent is not None else []
-    named += [(one.path, one.title, one.relationship) for one in claim.ingredients]
-    return tuple(
-        _Part(
-            path=path,
-            title=_as_text(title),
-            relationship=relationship,
-            label=f"part-{position}",
-            format=_sniff(path) or "application/octet-stream",
-            sha256=sha256_of(path),
-        )
-        for position, (path, title, relationship) in enumerate(named)
-    )
+def _signed_and_read(order: _Order, reading: BinaryIO, writing: BinaryIO, temporary: Path) -> tuple[bytes, Credential]:
+    """Sign into a new file, flush it to the disk and read it back; the manifest and what was read."""
+    if _needs_pieces(order):
+        manifest = _write_by_library(order, reading, writing, in_pieces=True)
+        try:
+            return manifest, _read_back(order, writing, temporary)
+        except ProvenanceError:
+            # The library writes pieces that it cannot read where a film has more than one `mdat` box: then as a whole.
+            writing.seek(0)
+            writing.truncate()
+    if order.film is None:
+        manifest = _write_by_library(order, reading, writing, in_pieces=False)
+        return manifest, _read_back(order, writing, temporary)
+    manifest = _write_film(order, order.film, reading, writing)
+    return manifest, _read_back(order, writing, temporary, order.film)
 
 
-def _definition(claim: Claim, parts: tuple[_Part, ...], destination: Path, *, is_edit: bool) -> dict[str, Any]:
-    """The manifest definition: everything attributed to the signer (rule 9)."""
-    record = claim.record
-    agent = {"name": record.tool, "version": record.version} if record else {"name": GENERATOR}
-    made: dict[str, Any] = {
-        "action": f"c2pa.{'edited' if is_edit else 'created'}",
-        "digitalSourceType": claim.source_type.uri,
-        "softwareAgent": agent,
-        "when": now_utc(),
-    }
-    if claim.description:
-        made["description"] = claim.description
-    given = [part.label for part in parts if part.relationship != "parentOf"]
-    if given:
-        made["parameters"] = {"ingredientIds": given}
-    actions = [made]
-    if is_edit:
-        actions.insert(0, {"action": "c2pa.opened", "parameters": {"ingredientIds": [parts[0].label]}})
-    facts: dict[str, Any] = {"schema": 1}
-    if record:
-        # As text: the library's reader turns every list of numbers into base64, and loses fractions doing so.
-        facts["record"] = json.dumps(record.to_json(), ensure_ascii=False, sort_keys=True)
-    if parts:
-        facts["sources"] = [
-            {"title": part.title, "relationship": part.relationship, "sha256": part.sha256} for part in parts
-        ]
-    assertions = [_assertion("c2pa.actions.v2", {"actions": actions, "allActionsIncluded": True})]
-    if claim.do_not_train:
-        forbidden = {use: {"use": "notAllowed"} for use in _TRAINING_USES}
-        assertions.append(_assertion(TRAINING_LABEL, {"entries": forbidden}))
-    if record or parts:
-        assertions.append(_assertion(RECORD_LABEL, facts))
-    for binding in claim.soft_bindings:
-        found_by = {"alg": binding.algorithm, "blocks": [dict(block) for block in binding.blocks]}
-        assertions.append(_assertion(SOFT_BINDING_LABEL, found_by))
-        if binding.is_watermark:
-            actions.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent, "when": made["when"]})
-    return {
-        "claim_generator_info": [{"name": GENERATOR, "version": _version(), "specVersion": SPECIFICATION}],
-        "title": claim.title or destination.name,
-        "assertions": assertions,
-    }
+def _needs_pieces(order: _Order) -> bool:
+    if order.mime not in FILMS or (order.film is not None and order.film.media_boxes > 1):
+        return False
+    return order.source.stat().st_size >= IN_PIECES_FROM_BYTES
 
 
-@cache
-def _version() -> str:
-    """Looking it up takes longer than a signature."""
-    return installed_version()
+def _write_film(order: _Order, film: Film, reading: BinaryIO, writing: BinaryIO) -> bytes:
+    """Copy a film once, with room for its manifest, let the library hash the copy as a whole, and fill the room."""
+    number = writing.fileno()
+    with _builder(order, writing, in_pieces=False) as builder:
+        room = reserved_box(builder, order.mime)
+        try:
+            write_with_room(reading.fileno(), number, film, room)
+        except (EOFError, ValueError) as error:
+            raise ProvenanceError(f"cannot sign {order.source}: {error}") from error
+        # of a large one the disk takes what it can already now
+        flushed = flushed_meanwhile(writing) if film.size >= WORTH_A_THREAD else nullcontext()
+        with flushed, file_stream(writing) as copied:
+            hash_content(builder, order.mime, copied)
+        box = signed_box(builder, order.mime)
+    if len(box) != len(room):
+        raise ProvenanceError(f"cannot sign {order.source}: its manifest has {len(box)} bytes, not {len(room)}")
+    writing.seek(film.head)
+    writing.write(box)
+    writing.flush()
+    return manifest_of(number, film.head)
 
 
-def _as_text(words: str) -> str:
-    """Words as text that can be signed: file names may hold bytes that are no text at all."""
-    return words.encode("utf-8", "replace").decode()
+def _write_by_library(order: _Order, reading: BinaryIO, writing: BinaryIO, *, in_pieces: bool) -> bytes:
+    """Let the C2PA library write the signed copy; the manifest alone."""
+    with (
+        _builder(order, writing, in_pieces) as builder,
+        file_stream(reading) as input_stream,
+        file_stream(writing) as output_stream,
+    ):
+        return sign_streams(builder, order.mime, input_stream, output_stream)
 
 
-def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"label": label, "created": True, "data": data}
-
-
-def _needs_pieces(source: Path, mime: str) -> bool:
-    return mime in ("video/mp4", "video/quicktime") and source.stat().st_size >= IN_PIECES_FROM_BYTES
-
-
-def _signed_and_read(
-    sign: Callable[[bool], bytes], temporary: Path, destination: Path, in_pieces: bool, trust: TrustAnchors
-) -> tuple[bytes, Credential]:
-    """Sign into a new file and read it back; the manifest and what was read."""
-    manifest = sign(in_pieces)
-    try:
-        return manifest, _verified(temporary, destination, trust)
-    except ProvenanceError:
-        if not in_pieces:
-            raise
-    # The library writes pieces that it cannot read where a film has more than one `mdat` box: then as a whole.
-    temporary.unlink()
-    manifest = sign(False)
-    return manifest, _verified(temporary, destination, trust)
-
-
-def _sign_into(
-    temporary: Path,
-    source: Path,
-    mime: str,
-    definition: dict[str, Any],
-    parts: tuple[_Part, ...],
-    identity: SigningIdentity,
-    trust: TrustAnchors,
-    in_pieces: bool,
-) -> bytes:
-    """Let the C2PA library write the signed copy to a new file, and flush it to the disk; the manifest alone."""
+@contextmanager
+def _builder(order: _Order, writing: BinaryIO, in_pieces: bool) -> Iterator[Any]:
+    """The library's builder for one file; what goes wrong in the block is told in our words."""
     import c2pa
 
     remembered: list[BaseException] = []
-    with ExitStack() as open_things:
-        writing = open_things.enter_context(temporary.open("x+b"))
-        try:
-            context = open_things.enter_context(_context(trust, in_pieces))
-            manifest = _as_text(json.dumps(definition, ensure_ascii=False))
-            builder = open_things.enter_context(c2pa.Builder(manifest, context))
-            for part in parts:
+    try:
+        with (
+            _signer(order.identity, remembered) as signer,
+            c2pa.Context.from_dict(_settings(order.trust, in_pieces), signer=signer) as context,
+            c2pa.Builder(as_text(json.dumps(order.definition, ensure_ascii=False)), context) as builder,
+        ):
+            for part in order.parts:
                 _add_part(builder, part)
-            signer = open_things.enter_context(_signer(identity, remembered))
-            reading = open_things.enter_context(source.open("rb"))
-            with file_stream(reading) as input_stream, file_stream(writing) as output_stream:
-                signed = sign_streams(builder, signer, mime, input_stream, output_stream)
-            os.fsync(writing.fileno())
-            return signed
-        except c2pa.C2paError as error:
-            if remembered:
-                raise remembered[0] from error
-            _see_that_more_can_be_written(writing)
-            raise ProvenanceError(f"cannot sign {source}: {' '.join(str(error).split())}") from error
+            yield builder
+    except c2pa.C2paError as error:
+        if remembered:
+            raise remembered[0] from error
+        _see_that_more_can_be_written(writing)
+        raise ProvenanceError(f"cannot sign {order.source}: {' '.join(str(error).split())}") from error
 
 
 def _see_that_more_can_be_written(file: BinaryIO) -> None:
@@ -327,10 +281,8 @@ def _see_that_more_can_be_written(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _context(trust: TrustAnchors, in_pieces: bool) -> Context:
+def _settings(trust: TrustAnchors, in_pieces: bool) -> dict[str, Any]:
     """Strict settings (rule 2), and nothing that the library would add to the manifest of its own accord."""
-    import c2pa
-
     settings = strict_settings(trust)
     if in_pieces:
         settings["core"].update(merkle_tree_chunk_size_in_kb=PIECE_KILOBYTES, merkle_tree_max_proofs=PROOFS)
@@ -339,10 +291,10 @@ def _context(trust: TrustAnchors, in_pieces: bool) -> Context:
         "thumbnail": off,
         "actions": {"auto_created_action": off, "auto_opened_action": off, "auto_placed_action": off},
     }
-    return c2pa.Context.from_dict(settings)
+    return settings
 
 
-def _add_part(builder: Any, part: _Part) -> None:
+def _add_part(builder: Any, part: Part) -> None:
     """One ingredient: with its own credential when it has one, else as a name (its digest is in our assertion)."""
     import c2pa
 
@@ -380,10 +332,25 @@ def _signer(identity: SigningIdentity, remembered: list[BaseException]) -> Signe
     return c2pa.Signer.from_callback(sign, algorithm, identity.chain_pem, identity.time_stamp_url)
 
 
-def _verified(temporary: Path, destination: Path, trust: TrustAnchors) -> Credential:
-    """Read back what was written: a library that reports success has left broken files behind before (rule 3)."""
-    credential = read_credential(temporary, trust=trust)
+def _read_back(order: _Order, writing: BinaryIO, temporary: Path, film: Film | None = None) -> Credential:
+    """Read and judge what lies under the temporary name, while it is flushed to the disk (rule 3).
+
+    A library that reports success has left broken files behind before: by writing another file than it had hashed, and
+    by hashing in pieces in a way that it could not check. So what the library wrote, and every film in pieces, is read
+    in full. A film that `_write_film` wrote was hashed whole, as it lies there; its content is not hashed again: from
+    the file come the manifest and the digest, and signature, certificates and statements are judged.
+    """
+    with flushed_meanwhile(writing):
+        if film is None:
+            credential = read_credential(temporary, trust=order.trust)
+        else:
+            with hashed_meanwhile(writing) as digest:
+                try:
+                    read = read_manifest(manifest_of(writing.fileno(), film.head), trust=order.trust)
+                except ProvenanceError as error:
+                    raise ProvenanceError(f"{order.destination} was not written: {error}") from error
+                credential = replace(read, sha256=digest(), format=order.mime)
     if credential.standing not in (Standing.TRUSTED, Standing.UNKNOWN_SIGNER):
         why = credential.reasons[0] if credential.reasons else "no reason was given"
-        raise ProvenanceError(f"{destination} was not written, because its new credential does not hold: {why}")
+        raise ProvenanceError(f"{order.destination} was not written, because its new credential does not hold: {why}")
     return credential

@@ -16,9 +16,9 @@ from provenance.credential import Credential, Standing, standing_of
 from provenance.durable import bindings, keeper
 from provenance.errors import ProvenanceError
 from provenance.files import open_regular
-from provenance.find import perceive
 from provenance.formats import SNIFF_BYTES, sniff_format
 from provenance.identity import Notify, SigningIdentity
+from provenance.perceiving import perceive
 from provenance.signing import is_same_file, sign_file
 from provenance.store import CredentialStore
 from provenance.trust import TrustAnchors

@@ -1,7 +1,7 @@
 """Files that the C2PA library reads and writes without a detour through Python.
 
     with file_stream(source) as reading, file_stream(target) as writing:
-        manifest = sign_streams(builder, signer, mime, reading, writing)
+        manifest = sign_streams(builder, mime, reading, writing)
     with open_reader(mime, source, context) as reader: ...
 
 The library copies a file in blocks of 8 KiB and calls Python for each: 50,000 calls for a clip of 200 MB, a third of
@@ -47,10 +47,50 @@ def file_stream(file: BinaryIO, *, native: bool = CAN_BE_NATIVE) -> Iterator[Any
             stream.close()
 
 
-def sign_streams(builder: Any, signer: Any, mime: str, reading: Any, writing: Any) -> bytes:
-    """Sign from one stream into another; the manifest."""
-    manifest: bytes = builder._sign_internal(mime, reading, writing, signer=signer)
+def sign_streams(builder: Any, mime: str, reading: Any, writing: Any) -> bytes:
+    """Sign from one stream into another, by the signer of the builder's context; the manifest."""
+    manifest: bytes = builder._sign_internal(mime, reading, writing)
     return manifest
+
+
+def reserved_box(builder: Any, mime: str) -> bytes:
+    """The box that will hold the manifest, of its full size; the builder's context must have a signer."""
+    return _told_bytes(builder, "c2pa_builder_placeholder", mime)
+
+
+def hash_content(builder: Any, mime: str, stream: Any) -> None:
+    """Let the manifest be bound to a file that holds the reserved box already."""
+    from c2pa import c2pa as library
+
+    ask = library._lib.c2pa_builder_update_hash_from_stream
+    ask.argtypes = [ctypes.POINTER(library.C2paBuilder), ctypes.c_char_p, ctypes.POINTER(library.C2paStream)]
+    ask.restype = ctypes.c_int
+    with builder._exclusive_native_call():
+        status = ask(builder._handle, mime.encode(), stream._stream)
+        library._check_ffi_operation_result(status, "the file cannot be hashed", check=lambda given: given < 0)
+
+
+def signed_box(builder: Any, mime: str) -> bytes:
+    """The box with the signed manifest, as large as the reserved one."""
+    return _told_bytes(builder, "c2pa_builder_sign_embeddable", mime)
+
+
+def _told_bytes(builder: Any, name: str, mime: str) -> bytes:
+    """Call a function of the library that Python's side of it does not offer, and that gives bytes."""
+    from c2pa import c2pa as library
+
+    given = ctypes.POINTER(ctypes.c_ubyte)()
+    ask = getattr(library._lib, name)
+    ask.argtypes = [ctypes.POINTER(library.C2paBuilder), ctypes.c_char_p, ctypes.POINTER(type(given))]
+    ask.restype = ctypes.c_int64
+    # The context keeps the signer, and what it may call, alive.
+    with builder._exclusive_native_call(), library._context_guard(builder._context):
+        size = ask(builder._handle, mime.encode(), ctypes.byref(given))
+        library._check_ffi_operation_result(size, "it gave no manifest", check=lambda given: given < 0)
+    try:
+        return ctypes.string_at(given, size)
+    finally:
+        library._lib.c2pa_free(given)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -79,6 +80,10 @@ class TokenAddress:
             raise ProvenanceError(f"cannot use the address {address.partition('?')[0]}: {error}") from error
 
 
+_PAUSES: Final = (0.05, 0.1, 0.2)
+"""Seconds before a token that was not there is looked for again."""
+
+
 @dataclass
 class TokenKey:
     """A private key in a token: opened at the first signature, one signature at a time."""
@@ -110,8 +115,26 @@ class TokenKey:
                 raise ProvenanceError(f"the token {where} did not sign: {said}") from error
 
     def _open(self, pkcs11: Any) -> Any:
+        """The key; tried again where the token is not there: another process may just be opening it.
+
+        SoftHSM writes to a token when somebody logs in, and others who start then find it damaged, or not at all: of
+        three that start at once one in seven did, and none a moment later. A wrong PIN is never tried again.
+        """
+        for pause in (*_PAUSES, None):
+            library = None
+            try:
+                library = pkcs11.lib(str(self.address.module))
+                return self._opened(pkcs11, library)
+            except (pkcs11.exceptions.NoSuchToken, pkcs11.exceptions.GeneralError):
+                if pause is None:
+                    raise
+                time.sleep(pause)
+                if library is not None:
+                    library.reinitialize()
+        raise AssertionError("the last try returns or raises")
+
+    def _opened(self, pkcs11: Any, library: Any) -> Any:
         where = self.address
-        library = pkcs11.lib(str(where.module))
         token = library.get_token(token_label=where.token, token_serial=where.serial and where.serial.encode())
         pin = self._pin()
         try:

@@ -275,6 +275,8 @@ def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datet
     2. It is valid at `now`.
     3. Each certificate was issued by the next, which is an authority allowed that depth, valid at `now`.
     4. The last one was issued by, or is, an authority on one of the lists of credential signers.
+    5. None of them, that authority included, has limits that are not judged here: extensions that a reader must
+       understand (critical ones, RFC 5280), and names that an authority is limited to.
 
     Args:
         chain: the signer first; no root needed.
@@ -284,7 +286,7 @@ def judge_chain(chain: Sequence[Certificate], trust: TrustAnchors, *, now: datet
     leaf = chain[0]
     signer = _name_of(leaf)
     moment = now or datetime.now(UTC)
-    if not _may_sign(leaf, trust.usages):
+    if not _may_sign(leaf, trust.usages) or not _is_understood(leaf):
         return ChainVerdict(signer, fault="signingCredential.invalid")
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         return ChainVerdict(signer, fault="signingCredential.expired")
@@ -318,6 +320,8 @@ def _issued(issued: Certificate, issuer: Certificate, depth: int, moment: dateti
         x509.DuplicateExtension,
     ):
         return False
+    if not _is_understood(issuer):
+        return False
     try:
         may_issue = issuer.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     except x509.ExtensionNotFound:
@@ -325,6 +329,17 @@ def _issued(issued: Certificate, issuer: Certificate, depth: int, moment: dateti
     deep_enough = limits.path_length is None or limits.path_length >= depth
     in_time = issuer.not_valid_before_utc <= moment <= issuer.not_valid_after_utc
     return limits.ca and may_issue and deep_enough and in_time
+
+
+def _is_understood(certificate: Certificate) -> bool:
+    """Whether everything is judged here that limits a certificate. None on the official C2PA lists has more."""
+    from cryptography.x509.oid import ExtensionOID
+
+    judged = {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE}
+    return not any(
+        one.oid == ExtensionOID.NAME_CONSTRAINTS or (one.critical and one.oid not in judged)
+        for one in certificate.extensions
+    )
 
 
 def _may_sign(leaf: Certificate, accepted: tuple[str, ...]) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from countermark.exports.job import BESIDE, key_of
+from countermark.exports.job import BESIDE, ExportError, Job, files_of, key_of
 from media.catalog import JSON, Label, Sample
 
 LABELS = (Label.REAL, Label.SYNTHETIC)
@@ -21,6 +21,8 @@ SPLITS = {"val": "validation"}
 """Names of splits that Hugging Face has other words for."""
 What = Literal["picture", "sound", "both"]
 WHATS: Mapping[str, What] = {"picture": "picture", "sound": "sound", "both": "both"}
+PARTED: Mapping[str, What] = {"segments_picture": "picture", "segments_sound": "sound"}
+"""Keys under which a catalog of somebody else's clips keeps the two apart."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +69,52 @@ def row_of(sample: Sample) -> dict[str, Any]:
 
 
 def stretches_of(sample: Sample) -> tuple[Stretch, ...]:
-    """The synthetic seconds that a catalog tells; none for a real clip, and for one that is synthetic throughout."""
-    told = sample.extra.get("segments")
-    if sample.label is Label.REAL or not isinstance(told, list):
+    """The synthetic seconds that a catalog tells; none for a real clip, and for one that is synthetic throughout.
+
+    Raises:
+        ExportError: for segments that are none: left out, they would make a partial forgery a whole one.
+    """
+    if sample.label is Label.REAL:
         return ()
-    found = []
-    for one in told:
-        if isinstance(one, dict):
-            start, end, what = one.get("start_seconds"), one.get("end_seconds"), one.get("what", "picture")
-        elif isinstance(one, list) and len(one) == 2:
-            (start, end), what = one, "picture"
-        else:
-            continue
-        if isinstance(start, int | float) and isinstance(end, int | float) and str(what) in WHATS:
-            found.append(Stretch(float(start), float(end), WHATS[str(what)]))
-    return tuple(found)
+    # a publisher who parts picture and sound tells more than both together do
+    parted = [_stretch(sample, one, what) for key, what in PARTED.items() for one in _listed(sample, key)]
+    what: What = "both" if sample.extra.get("voice") == str(Label.SYNTHETIC) else "picture"
+    return tuple(parted or [_stretch(sample, one, what) for one in _listed(sample, "segments")])
+
+
+def voiced_stretches_of(sample: Sample) -> tuple[Stretch, ...]:
+    """The synthetic seconds of the sound of a real picture, where a catalog judges the picture alone.
+
+    Raises:
+        ExportError: as `stretches_of`.
+    """
+    if sample.label is not Label.REAL or sample.extra.get("voice") != str(Label.SYNTHETIC):
+        return ()
+    told = _listed(sample, "segments_sound") or _listed(sample, "segments")
+    return tuple(_stretch(sample, one, "sound") for one in told) or (Stretch(0.0, sample.seconds or 0.0, "sound"),)
+
+
+def _listed(sample: Sample, key: str) -> list[JSON]:
+    told = sample.extra.get(key)
+    if told is None:
+        return []
+    if not isinstance(told, list):
+        raise ExportError(f"{sample.path}: {key} must be a list, got {str(told)[:60]!r}; correct the catalog")
+    return told
+
+
+def _stretch(sample: Sample, told: JSON, what: What) -> Stretch:
+    if isinstance(told, dict):
+        start, end, kind = told.get("start_seconds"), told.get("end_seconds"), told.get("what", what)
+    else:
+        (start, end), kind = told if isinstance(told, list) and len(told) == 2 else (None, None), what
+    known = WHATS.get(str(kind))
+    if known and isinstance(start, int | float) and isinstance(end, int | float) and 0 <= start <= end:
+        return Stretch(float(start), float(end), known)
+    raise ExportError(
+        f"{sample.path}: a segment must tell start_seconds, end_seconds and what ({', '.join(WHATS)}), got "
+        f"{str(told)[:80]!r}; correct the catalog"
+    )
 
 
 def split_of(sample: Sample) -> str:
@@ -102,6 +135,17 @@ def suffix_of(sample: Sample) -> str:
 def beside(sample: Sample, what: str) -> str:
     """The path in an export of what lies beside a clip, `truth/1cc02e7622b7a352.parquet`."""
     return f"{what}/{key_of(sample.id)}{BESIDE[what]}"
+
+
+def moved(job: Job, sample: Sample, to: str) -> Sample:
+    """A clip carried to its place in the export, truth and masks with it; the sample as it is there."""
+    job.carry(sample, to)
+    more = {name: value for name, value in sample.extra.items() if name not in BESIDE}
+    for what, path in files_of(sample).items():
+        if what in BESIDE:
+            more[what] = beside(sample, what)
+            job.carry_beside(path, beside(sample, what))
+    return replace(sample, path=to, extra=more)
 
 
 def member_of(sample: Sample) -> str:

@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
@@ -24,7 +24,10 @@ from provenance.files import BLOCK_BYTES, open_regular
 if TYPE_CHECKING:
     from countermark.exports.lines import CatalogLines, Survey
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+LONGEST = 80
+"""Letters of a name that is kept as it is."""
 BESIDE = {"truth": ".parquet", "masks": ".npz"}
 """What lies beside a clip, and the ending of its file."""
 PART = ".part"
@@ -65,6 +68,8 @@ class Job:
     wishes: Wishes
     tell: Callable[[int], None]
     """Told how many more clips are there."""
+    signed: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by path, as the dataset's own statement has them; nothing where it was never signed."""
 
     @property
     def root(self) -> Path:
@@ -81,16 +86,29 @@ class Job:
         Raises:
             ExportError: when it differs from the catalog, or cannot be read or written.
         """
-        source, target = self.root / sample.path, self.build / to
-        if not target.exists():
-            place(source, target, sample.sha256, link=self.wishes.link)
+        self._bring(sample.path, to, sample.sha256)
         self.tell(1)
 
     def carry_beside(self, path: str, to: str) -> None:
-        """Put a file of the dataset that is no clip into the export, unless an earlier run did."""
-        target = self.build / to
-        if not target.exists():
-            place(self.root / path, target, None, link=self.wishes.link)
+        """Put a file of the dataset that is no clip into the export, unless an earlier run did.
+
+        Raises:
+            ExportError: when it is not as it was signed, or cannot be read or written.
+        """
+        self._bring(path, to, self.signed.get(path))
+
+    def _bring(self, path: str, to: str, sha256: str | None) -> None:
+        source, target = self.root / path, self.build / to
+        if not _is_whole(source, target):
+            place(source, target, sha256, link=self.wishes.link)
+
+
+def _is_whole(source: Path, target: Path) -> bool:
+    """Whether an earlier run put it there; what a power cut left short is put there again."""
+    try:
+        return target.stat().st_size == source.stat().st_size
+    except OSError:
+        return False
 
 
 def place(source: Path, target: Path, sha256: str | None, *, link: bool) -> None:
@@ -112,6 +130,7 @@ def place(source: Path, target: Path, sha256: str | None, *, link: bool) -> None
             if link:
                 if sha256 is not None:
                     _compare(hashlib.file_digest(file, "sha256").hexdigest(), sha256, source)  # type: ignore[arg-type]
+                target.unlink(missing_ok=True)
                 _link(source, target)
                 return
             with temporary.open("wb") as copy:
@@ -156,8 +175,8 @@ def read_checked(file: BinaryIO, source: Path, sha256: str | None) -> Iterator[b
 def _compare(found: str, stated: str, source: Path) -> None:
     if found != stated:
         raise ExportError(
-            f"{source}: differs from the catalog (SHA-256 {found[:12]}... instead of {stated[:12]}...); restore the "
-            "clip or leave it out of the catalog"
+            f"{source}: differs from the catalog or the signed statement (SHA-256 {found[:12]}... instead of "
+            f"{stated[:12]}...); restore it, leave the clip out of the catalog, or sign the dataset again"
         )
 
 
@@ -191,14 +210,30 @@ def files_of(sample: Sample) -> dict[str, str]:
 def key_of(name: str) -> str:
     """A name for files that no file system, archive or loader stumbles over; another one for every id.
 
+    Small letters only are kept as they are, because some file systems take `A` and `a` for one; and no `--`, with
+    which a benchmark parts its names.
+
     >>> key_of("1cc02e7622b7a352")
     '1cc02e7622b7a352'
     >>> key_of("clips/a b.mp4")
-    'clips-a-b-mp4-b3f8f1e7fb'
+    'clips-a-b-mp4-22c613a1ecfe4e5a'
     """
-    if _PLAIN.fullmatch(name):
-        return name
-    return f"{slug(name)[:60]}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+    return name if _PLAIN.fullmatch(name) and len(name) <= LONGEST else _hashed(name)
+
+
+def name_of(name: str | None, otherwise: str) -> str:
+    """A person, a recording or a maker as a part of a path; what can stand there is kept, two names stay two.
+
+    >>> name_of("SadTalker", "unknown"), name_of(None, "unknown")
+    ('SadTalker', 'unknown')
+    """
+    if not name:
+        return otherwise
+    return name if _NAME.fullmatch(name) and len(name) <= LONGEST else _hashed(name)
+
+
+def _hashed(name: str) -> str:
+    return f"{slug(name)[:60].rstrip('-')}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def slug(name: str | None, otherwise: str = "unknown") -> str:
@@ -231,6 +266,23 @@ def growing(path: Path) -> Iterator[TextIO]:
         raise ExportError(f"{error.filename or path}: {error.strerror or error}; {_way_out(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_small(path: Path, text: str) -> None:
+    """One of very many small files, whole or not at all; a power cut may lose it, and the next run writes it again.
+
+    Raises:
+        ExportError: when it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:100]}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ExportError(f"{error.filename or path}: {error.strerror or error}; {_way_out(error)}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,15 +9,17 @@ Nothing here grows with the clips but four numbers for each of them: a million c
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from countermark.exports.columns import suffix_of
+from countermark.exports.columns import stretches_of, suffix_of, voiced_stretches_of
 from countermark.exports.job import ExportError, files_of, key_of
 from detect.corpora.on_disk import FILMS
 from media.catalog import CATALOG_NAME, Label, Sample
@@ -26,6 +28,8 @@ from media.clip import MediaError
 
 TRAIN = "train"
 """Where a clip goes that has no split."""
+PIXELS = 512 * 512
+"""Of a picture, where the catalog does not tell."""
 COUNTED = ("seed", "seconds", "width", "height", "has_sound")
 """Columns that a text format can only hold where every sample knows them: it has no empty number."""
 
@@ -71,6 +75,8 @@ class Survey:
     has_truth: bool
     has_masks: bool
     licenses: Mapping[str, int] = field(default_factory=dict)
+    pixels: int = 0
+    """Of one picture of every clip, together."""
 
     @property
     def splits(self) -> dict[str, int]:
@@ -85,12 +91,12 @@ def look_over(lines: CatalogLines) -> Survey:
     """Count everything once.
 
     Raises:
-        ExportError: for a clip that is no file, a name that is there twice, a person or a source in two splits, or
-            when there is nothing at all.
+        ExportError: for a clip that is no file, a name that is there twice, a person or a source in two splits, facts
+            that cannot be told on, or when there is nothing at all.
     """
     counts: Counter[tuple[str, Label]] = Counter()
     licenses: Counter[str] = Counter()
-    total, truth, masks = 0, False, False
+    total, pixels, truth, masks = 0, 0, False, False
     always = set(COUNTED)
     keys, codes = array("Q"), array("H")
     ties = {"person": array("Q"), "source": array("Q")}
@@ -101,8 +107,13 @@ def look_over(lines: CatalogLines) -> Survey:
         licenses[sample.license or "not stated"] += 1
         if suffix_of(sample) not in FILMS:
             raise ExportError(f"{lines.folder / sample.path}: is no film ({', '.join(sorted(FILMS))}); leave it out")
+        _check_facts(lines, sample)
         files = files_of(sample)
-        total += sum(size_of(lines.folder / path) for path in files.values())
+        for what, path in files.items():
+            total += size_of(lines.folder / path)
+            if what != "clip":
+                check_inside(lines.folder, path)
+        pixels += (sample.width or 0) * (sample.height or 0) or PIXELS
         truth, masks = truth or "truth" in files, masks or "masks" in files
         always -= {name for name in always if getattr(sample, name) is None}
         keys.append(_short(key_of(sample.id)))
@@ -110,15 +121,49 @@ def look_over(lines: CatalogLines) -> Survey:
         for name, column in ties.items():
             value = getattr(sample, name)
             # nobody in particular is nobody else's double: such a clip stands for itself
-            column.append(_short(f"{name} {value}" if value and sample.split else f"clip {len(keys)}"))
+            column.append(_short(f"{name} {value}" if value else f"clip {len(keys)}"))
     if not keys:
-        split_ = "" if lines.split is None else f" in the split {lines.split!r}"
-        raise ExportError(f"{lines.file}: has no clip{split_}; name a split of the catalog")
+        raise ExportError(_nothing_of(lines))
     _refuse_doubles(lines, keys)
     for name, column in ties.items():
         _refuse_shared(lines, name, column, codes)
     few = dict(licenses.most_common(20))
-    return Survey(len(keys), total, dict(counts), frozenset(always), truth, masks, few)
+    rest = sum(licenses.values()) - sum(few.values())
+    few |= {f"{len(licenses) - len(few)} others": rest} if rest else {}
+    return Survey(len(keys), total, dict(counts), frozenset(always), truth, masks, few, pixels)
+
+
+def _nothing_of(lines: CatalogLines) -> str:
+    there = sorted({sample.split or TRAIN for sample in CatalogLines(lines.folder)})
+    if not there:
+        return f"{lines.file}: has no clip; there is nothing to export"
+    return f"{lines.file}: has no clip in the split {lines.split!r}; its splits are {', '.join(there)}"
+
+
+def _check_facts(lines: CatalogLines, sample: Sample) -> None:
+    """Say by name, and before anything is written, what no form can hold."""
+    try:
+        stretches_of(sample), voiced_stretches_of(sample)
+        json.dumps(sample.to_json(), allow_nan=False)
+    except ExportError as error:
+        raise ExportError(f"{lines.file}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ExportError(f"{lines.file}: {sample.path} has a fact that is no JSON ({error}); correct it") from error
+
+
+def check_inside(folder: Path, path: str) -> None:
+    """Refuse a link that leads out of the dataset: whoever made it could have anything of yours copied and published.
+
+    Clips are asked for their digest instead, so that they may lie elsewhere.
+
+    Raises:
+        ExportError: naming the link.
+    """
+    home = os.path.realpath(folder)
+    if not Path(os.path.realpath(folder / path)).is_relative_to(home):
+        raise ExportError(
+            f"{folder / PurePosixPath(path)}: is a link that leads out of the dataset; replace it by the file itself"
+        )
 
 
 def size_of(path: Path) -> int:
@@ -146,7 +191,8 @@ def _refuse_doubles(lines: CatalogLines, keys: array[int]) -> None:
     double = order[1:][order[1:] == order[:-1]]
     if len(double):
         both = [s for s in lines if _short(key_of(s.id)) == int(double[0])][:2]
-        raise ExportError(f"{lines.file}: {both[0].path} and {both[1].path} have the same id {both[0].id!r}; keep one")
+        ids = " and ".join(dict.fromkeys(repr(one.id) for one in both))
+        raise ExportError(f"{lines.file}: {both[0].path} and {both[1].path} would have one name, by id {ids}; keep one")
 
 
 def _refuse_shared(lines: CatalogLines, name: str, column: array[int], codes: array[int]) -> None:
@@ -157,8 +203,9 @@ def _refuse_shared(lines: CatalogLines, name: str, column: array[int], codes: ar
     shared = values[1:][(values[1:] == values[:-1]) & (splits[1:] != splits[:-1])]
     if len(shared):
         mine = [s for s in lines if getattr(s, name) and _short(f"{name} {getattr(s, name)}") == int(shared[0])]
-        other = next(s for s in mine if s.split != mine[0].split)
+        other = next(s for s in mine if (s.split or TRAIN) != (mine[0].split or TRAIN))
+        where = [f"{one.id} ({one.split or f'no split, so {TRAIN}'})" for one in (mine[0], other)]
         raise ExportError(
-            f"{lines.file}: {name} {getattr(other, name)!r} is in two splits: {mine[0].id} ({mine[0].split}) and "
-            f"{other.id} ({other.split}); move all clips of one {name} to one split"
+            f"{lines.file}: {name} {getattr(other, name)!r} is in two splits: {' and '.join(where)}; move all clips of "
+            f"one {name} to one split"
         )

@@ -41,8 +41,8 @@ def schema_of(beside: Sequence[str]) -> pa.Schema:
     return pa.schema(fields, metadata={"huggingface": json.dumps(info)})
 
 
-def write_parquet(job: Job) -> Sequence[str]:
-    """Write all shards that are missing; returns the columns."""
+def write_parquet(job: Job) -> None:
+    """Write all shards that are missing."""
     there = {"truth": job.survey.has_truth, "masks": job.survey.has_masks}
     beside = [name for name in BESIDE if there[name]]
     schema = schema_of(beside)
@@ -56,14 +56,13 @@ def write_parquet(job: Job) -> Sequence[str]:
             finally:
                 temporary.unlink(missing_ok=True)
         job.tell(len(shard.samples))
-    return ["video", *ORDER, *beside]
 
 
 def _write(job: Job, shard: Shard, temporary: Any, schema: pa.Schema, beside: Sequence[str]) -> None:
     # clips are packed already: packing them again costs time and gains nothing
-    packed = {name: "NONE" if name in ("video", *BESIDE) else "ZSTD" for name in _leaves(schema)}
-    plain = [name for name in _leaves(schema) if name.startswith(("video.", *BESIDE))]
-    dictionaries = [name for name in _leaves(schema) if name not in plain]
+    plain = {name for name in _leaves(schema) if name.split(".")[0] in ("video", *BESIDE)}
+    packed = {name: "NONE" if name in plain else "ZSTD" for name in _leaves(schema)}
+    dictionaries = [name for name in packed if name not in plain]
     try:
         with pq.ParquetWriter(temporary, schema, compression=packed, use_dictionary=dictionaries) as writer:
             for rows in _groups(job, shard, beside):
@@ -104,7 +103,9 @@ def _row(job: Job, sample: Sample, beside: Sequence[str]) -> dict[str, Any]:
     clip = _content(job, sample.path, sample.sha256)
     row = {name: _text(value) if isinstance(value, str) else value for name, value in row_of(sample).items()}
     row |= {"video": {"bytes": clip, "path": member_of(sample)}, "label": LABELS.index(sample.label)}
-    return row | {name: _content(job, files[name], None) if name in files else None for name in beside}
+    return row | {
+        name: _content(job, files[name], job.signed.get(files[name])) if name in files else None for name in beside
+    }
 
 
 def _text(value: str) -> str:

@@ -20,8 +20,22 @@ COLUMNS = (
     "`person` and `source` are never in two splits."
 )
 
+OPENING_OF_HUB = """\
+from datasets import Video, load_dataset
 
-def readme(job: Job, title: str, opening: str, more: str, head: Mapping[str, Any] | None, has_card: bool) -> str:
+dataset = load_dataset("FOLDER")                           # torchcodec decodes the pictures: pip install torchcodec
+films = dataset.cast_column("video", Video(decode=False))  # the files themselves, with their credentials"""
+
+
+def readme(
+    job: Job,
+    title: str,
+    opening: str,
+    more: str,
+    head: Mapping[str, Any] | None,
+    has_card: bool,
+    language: str = "python",
+) -> str:
     """The text.
 
     Args:
@@ -31,6 +45,7 @@ def readme(job: Job, title: str, opening: str, more: str, head: Mapping[str, Any
         more: what one should know of this form.
         head: configuration for Hugging Face.
         has_card: whether `CARD.md` is there.
+        language: of the code.
     """
     lines = [
         "---",
@@ -40,7 +55,7 @@ def readme(job: Job, title: str, opening: str, more: str, head: Mapping[str, Any
     count = f"{job.survey.clips} labelled clip{'s' if job.survey.clips != 1 else ''}"
     card = f"What it was made of, how, and what it must not be used for: [{CARD}]({CARD}).\n\n" if has_card else ""
     text = (
-        f"# {job.name}: {count} ({title})\n\n{card}```python\n{opening}\n```\n\n{more}\n\n"
+        f"# {job.name}: {count} ({title})\n\n{card}```{language}\n{opening}\n```\n\n{more}\n\n"
         f"## Labels and splits\n\n{_split_table(job.survey)}\n\n"
         f"## Licences\n\n{_licence_table(job.survey)}\n\n"
         "## Proof\n\nEvery clip is the file of the catalog, byte for byte, with the Content Credential that it has.\n"
@@ -69,7 +84,7 @@ def hub_head(data_files: Sequence[tuple[str, str]], columns: Sequence[str] | Non
 
 def _split_table(survey: Survey) -> str:
     rows = [
-        f"| {split} | {hub_split(split)} | {survey.counts.get((split, Label.REAL), 0)} "
+        f"| {_cell(split)} | {hub_split(split)} | {survey.counts.get((split, Label.REAL), 0)} "
         f"| {survey.counts.get((split, Label.SYNTHETIC), 0)} |"
         for split in survey.splits
     ]
@@ -77,5 +92,10 @@ def _split_table(survey: Survey) -> str:
 
 
 def _licence_table(survey: Survey) -> str:
-    rows = [f"| {' '.join(name.replace('|', '/').split())} | {count} |" for name, count in survey.licenses.items()]
+    rows = [f"| {_cell(name)} | {count} |" for name, count in survey.licenses.items()]
     return "\n".join(["| licence | clips |", "|---|---|", *rows])
+
+
+def _cell(name: str) -> str:
+    """A name as it may stand in a table of Markdown: one line, no bars, no tags."""
+    return " ".join(name.split()).replace("|", "/").replace("<", "&lt;")

@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
-from countermark.exports.columns import NUMBERS, ORDER, beside, hub_split, member_of, row_of, split_of
-from countermark.exports.job import BESIDE, Job, files_of, growing, line_of
+from countermark.exports.columns import NUMBERS, ORDER, hub_split, member_of, moved, row_of, split_of
+from countermark.exports.job import BESIDE, Job, growing, line_of
 from media.catalog import CATALOG_NAME, Sample
 
 METADATA = "metadata.jsonl"
@@ -44,15 +43,9 @@ def write_videofolder(job: Job) -> Sequence[str]:
             inner = f"{numbers[split] // FOLDER_HOLDS:04d}/" if splits[split] > FOLDER_HOLDS else ""
             numbers[split] += 1
             name = f"{inner}{member_of(sample)}"
-            job.carry(sample, f"{split}/{name}")
-            more = {what: value for what, value in sample.extra.items() if what not in BESIDE}
-            for what, path in files_of(sample).items():
-                if what in BESIDE:
-                    more[what] = beside(sample, what)
-                    job.carry_beside(path, beside(sample, what))
-            moved = replace(sample, path=f"{split}/{name}", extra=more)
-            tables[split].write(line_of({"file_name": name, **_told(moved, columns)}))
-            catalog.write(line_of(moved.to_json()))
+            there = moved(job, sample, f"{split}/{name}")
+            tables[split].write(line_of({"file_name": name, **_told(there, columns)}))
+            catalog.write(line_of(there.to_json()))
     return columns
 
 

@@ -12,11 +12,10 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from countermark.exports.columns import ORDER, row_of, suffix_of
+from countermark.exports.columns import row_of, suffix_of
 from countermark.exports.job import BESIDE, ExportError, Job, files_of, key_of, read_checked, write_text
 from countermark.exports.lines import size_of
 from countermark.exports.shards import Shard, beginning, done, is_done, notes, planned
@@ -27,8 +26,8 @@ from provenance.files import open_regular
 INDEX = "index.json"
 
 
-def write_webdataset(job: Job) -> Sequence[str]:
-    """Write all archives that are missing, and the index; returns the columns of KEY.json."""
+def write_webdataset(job: Job) -> None:
+    """Write all archives that are missing, and the index."""
     for shard in planned(job, "tar"):
         place = job.build / shard.name
         if not is_done(job, shard, place):
@@ -45,7 +44,12 @@ def write_webdataset(job: Job) -> Sequence[str]:
         clips[str(note["split"])] += int(note["samples"])
     index = {"schema": 1, "form": "webdataset", "dataset": job.name, "clips": dict(clips), "shards": shards}
     write_text(job.build / INDEX, json.dumps(index, ensure_ascii=False, indent=1) + "\n")
-    return list(ORDER)
+
+
+def shards_of(job: Job, split: str) -> str:
+    """The archives of a split in the way that webdataset names many: `train-{000000..000004}.tar`."""
+    count = sum(note["split"] == split for note in notes(job))
+    return f"{split}-000000.tar" if count == 1 else f"{split}-{{000000..{count - 1:06d}}}.tar"
 
 
 def _write(job: Job, shard: Shard, temporary: Path) -> None:
@@ -74,7 +78,7 @@ def _add(job: Job, sample: Sample, archive: tarfile.TarFile) -> None:
         try:
             with open_regular(source) as file:
                 entry.size = size_of(source)
-                digest = sample.sha256 if content == sample.path else None
+                digest = sample.sha256 if content == sample.path else job.signed.get(content)
                 checked = _Checked(file, source, digest)
                 archive.addfile(entry, checked)
                 checked.read()  # to the end, where the digest is compared

@@ -19,6 +19,10 @@ class Limits:
     """Of one request, all its files together."""
     upload_seconds: float = 900.0
     """For the whole request to arrive."""
+    silent_seconds: float = 30.0
+    """Between two pieces of a request."""
+    slowest_bytes: int = 8 << 10
+    """A second, of a request that has been arriving for `silent_seconds`: a trickle holds a place that others want."""
     video_seconds: float = 1800.0
     pixels: int = 40_000_000
     """Of one frame: 8K video has 33 million."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -106,14 +107,10 @@ async def receive(request: Request, folder: Path, plan: FormPlan, limits: Limits
     if declared.isdecimal() and int(declared) > limits.upload_bytes + DRAINED_BYTES:
         raise _too_large(limits)
     parts = _Parts(folder, plan)
-    arrived = 0
     try:
         async with asyncio.timeout(limits.upload_seconds):
             parser = parts.parser(boundary)
-            async for chunk in request.stream():
-                arrived += len(chunk)
-                if arrived > limits.upload_bytes:
-                    raise _too_large(limits)
+            async for chunk in _arriving(request, limits):
                 parser.write(chunk)
             parser.finalize()
     except UploadError as problem:
@@ -132,6 +129,32 @@ async def receive(request: Request, folder: Path, plan: FormPlan, limits: Limits
     finally:
         parts.close()
     return parts.form()
+
+
+async def _arriving(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body as it comes; an end to one that is too large, stands still, or trickles.
+
+    Raises:
+        UploadError: with status 408 or 413.
+    """
+    pieces, begun, arrived = aiter(request.stream()), time.monotonic(), 0
+    while True:
+        try:
+            async with asyncio.timeout(limits.silent_seconds):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            line = f"nothing of the upload came for {limits.silent_seconds:.0f} s; try again"
+            raise UploadError(408, line) from None
+        arrived += len(piece)
+        if arrived > limits.upload_bytes:
+            raise _too_large(limits)
+        taken = time.monotonic() - begun
+        if taken > limits.silent_seconds and arrived < limits.slowest_bytes * taken:
+            rate = limits.slowest_bytes / 1024
+            raise UploadError(408, f"the upload is slower than {rate:.0f} KiB a second; try a better connection")
+        yield piece
 
 
 def shown_name(name: str) -> str:

@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 SURFACE_WEIGHT = 0.25
 """Of the surface branch beside a motion branch of unit spread: see docs/cards/detector.md. Small on purpose: what
 pictures look like tells collections apart, and makers to come are in none of them."""
+SEAM_WEIGHT = 2.0
+"""Of what seams add, beside a motion branch of unit spread. Twice as much as at first: the AUC on self-blended clips of
+unseen people rises from .64 to .71, on swapped ones from .81 to .82; left-out makers, who paste nothing, lose .002."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,4 +79,5 @@ def fit_fusion(clips: Sequence[ClipEvidence], tolerated: float = 0.05) -> Fusion
     order = np.argsort(pooled)
     reached = np.cumsum(weight_N[order])
     middle, high = (float(np.interp(q, reached, pooled[order])) for q in (0.5, 1.0 - tolerated))
-    return Fusion(frame_mean=high, frame_scale=max(high - middle, 0.1), surface_weight=SURFACE_WEIGHT)
+    scale = max(high - middle, 0.1)
+    return Fusion(frame_mean=high, frame_scale=scale, frame_weight=SEAM_WEIGHT, surface_weight=SURFACE_WEIGHT)

@@ -8,7 +8,8 @@ How a frame is made:
     5. mouth and eyes stay the target's own: blinks, looks and teeth are those of the moment
 
 The classical swap of FaceForensics++ (Roessler et al., ICCV 2019), written anew for whole clips. The shape of the head,
-its hair and its glasses' sides remain the target's.
+its hair and its glasses' sides remain the target's: the mask ends above the brows, and beside the hair of both people
+as it hangs in the middle of the clip.
 """
 
 from __future__ import annotations
@@ -34,14 +35,25 @@ FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 Rng = np.random.Generator
 
-VERSION = 1
+VERSION = 2
 """Raised when the same scene, cast and chance would give other pixels."""
 FOREHEAD = {10: 151, 109: 108, 67: 69, 103: 104, 54: 68, 21: 71, 338: 337, 297: 299, 332: 333, 284: 298, 251: 301}
 """Landmark of the face outline at the hairline -> the one below it on the forehead: fringes hang down to there."""
-LOWER_ENDS = (0.0, -0.3, -0.6)
+BROWS = {10: 9, 109: 107, 67: 66, 103: 105, 338: 336, 297: 296, 332: 334}
+"""Of these the landmark on or between the brows: fringes hang here. The others lie at the temples, where the outline
+stays as it is."""
+LOWER_ENDS = (0.0, -0.3)
+FEATHERS = (0.012, 0.04)
+BORDER = 2.5
+"""Feathers from the mask's end to where its border is past: a border that reaches the brows shows those of both people,
+cut off or twice."""
+SIDES = (54, 21, 162, 127, 234, 93, 284, 251, 389, 356, 454, 323)
+"""Landmarks of the face outline over which long hair hangs."""
+INWARDS = (1.0, 0.94, 0.88, 0.82, 0.76)
+"""Parts of the way from the middle of the face to its outline at which the mask may end beside hair."""
 CHEEKS = (50, 280, 205, 425, 101, 330)
 DARK, MOST_DARK = 0.7, 1
-"""Below this part of the cheeks' lightness a place is hair; at so many of eleven places a shadow is forgiven."""
+"""Below this part of the cheeks' lightness a place is hair; at so many of seven places a shadow is forgiven."""
 OPENINGS = (LIPS_INNER, RIGHT_EYE, LEFT_EYE)
 CANDIDATES = 48
 """Frames of the donor that are considered."""
@@ -70,7 +82,9 @@ class Settings:
     feather: float
     """Sigma of the border in parts of the face's height."""
     forehead: float
-    """Where the mask ends above: 0 in the middle of the forehead, 1 at the hairline, -1 at the brows."""
+    """Where the mask ends above: 0 in the middle of the forehead, 1 at the hairline, about -1 at the brows."""
+    kept: tuple[float, ...] = (1.0,) * len(FACE_OVAL)
+    """How far towards each landmark of the outline it reaches; not drawn, but found where hair is."""
 
     @classmethod
     def draw(cls, rng: Rng) -> Settings:
@@ -78,7 +92,7 @@ class Settings:
         return cls(
             colour=round(float(rng.uniform(0.8, 1.0)), 3),
             seam=round(float(rng.uniform(0.55, 1.0)), 3),
-            feather=round(float(np.exp(rng.uniform(np.log(0.012), np.log(0.04)))), 4),
+            feather=round(float(np.exp(rng.uniform(*np.log(FEATHERS)))), 4),
             forehead=round(float(rng.uniform(0.0, 0.5)), 3),
         )
 
@@ -149,7 +163,8 @@ class Swap:
         """Choose the donor's frames and measure the colours of both."""
         chosen = choose(track, worn, sharpness_of(donor, worn), CHANGE_COST)
         middle = int(np.flatnonzero(track.seen_T)[track.seen_T.sum() // 2])
-        settings = below_hair(settings, [(scene, track, middle), (donor, worn, int(chosen[middle]))])
+        both = [(scene, track, middle), (donor, worn, int(chosen[middle]))]
+        settings = beside_hair(below_hair(settings, both), both)
         smooth = COLOUR_SECONDS * float(scene.fps)
         tint = tint_of(scene, track, settings, np.flatnonzero(track.seen_T), smooth)
         return cls(
@@ -270,41 +285,85 @@ def tint_of(scene: Scene, track: Steady, settings: Settings, frames: NDArray[np.
 
 
 def below_hair(settings: Settings, faces: Sequence[tuple[Scene, Steady, int]]) -> Settings:
-    """The settings with the mask's upper end low enough that no fringe of either person lies in it."""
+    """The settings with the mask's upper end as low as the fringes of both people ask for, but above the brows.
+
+    Args:
+        settings: as drawn.
+        faces: the target in one of its frames, then the donor.
+    """
+    _, track, index = faces[0]
+    points, tall = track.points_TK3[index], float(track.heights_T[index])
+    found = settings
     for forehead in (settings.forehead, *(low for low in LOWER_ENDS if low < settings.forehead)):
-        lower = replace(settings, forehead=forehead)
-        if all(_bare(scene, track, index, lower) for scene, track, index in faces):
+        widest = room_above_brows(points, forehead) / (BORDER * tall)
+        if widest < FEATHERS[0] and forehead < settings.forehead:
             break
-    return lower
+        found = replace(settings, forehead=forehead, feather=min(settings.feather, max(widest, FEATHERS[0])))
+        if all(_bare(scene, track, index, found) for scene, track, index in faces):
+            break
+    return replace(found, feather=round(found.feather, 4))
+
+
+def room_above_brows(points_K3: Array, forehead: float) -> float:
+    """Pixels between the brows and a mask's upper end (`Settings.forehead`), where they are fewest."""
+    top, low, brow = (points_K3[list(some), :2] for some in (BROWS, [FOREHEAD[one] for one in BROWS], BROWS.values()))
+    up = (top - low) / np.linalg.norm(top - low, axis=1, keepdims=True)
+    return float(((low + forehead * (top - low) - brow) * up).sum(axis=1).min())
 
 
 def _bare(scene: Scene, track: Steady, index: int, settings: Settings) -> bool:
     """Whether skin, as light as the cheeks, is seen along the mask's upper end and below it."""
     points = track.points_TK3[index]
-    grey = cv2.cvtColor(scene.frame(index), cv2.COLOR_RGB2GRAY)
-    smooth = cv2.blur(grey, (3, 3))
+    top, low = points[list(BROWS), :2], points[[FOREHEAD[one] for one in BROWS], :2]
+    return bool(_dark(scene.frame(index), points, low + settings.forehead * (top - low)).sum() <= MOST_DARK)
 
-    def light(xy_N2: Array) -> Array:
-        at = np.clip(np.round(xy_N2), 0, scene.size - 1).astype(int)
+
+def beside_hair(settings: Settings, faces: Sequence[tuple[Scene, Steady, int]]) -> Settings:
+    """The settings with the mask's sides as far in as the hair of both people hangs over their temples and cheeks."""
+    kept = np.ones(len(FACE_OVAL))
+    is_side = np.isin(FACE_OVAL, SIDES)
+    for scene, track, index in faces:
+        frame, points = scene.frame(index), track.points_TK3[index]
+        outline = _outline(points, settings)
+        centre = outline.mean(axis=0)
+        dark = [_dark(frame, points, centre + part * (outline - centre)) for part in INWARDS]
+        dark[-1][:] = False  # a side in the shade is no hair: there is an end to it
+        kept = np.minimum(kept, np.where(is_side, np.array(INWARDS)[np.argmin(dark, axis=0)], 1.0))
+    # without corners
+    around = (np.roll(kept, 1) + 2 * kept + np.roll(kept, -1)) / 4
+    return replace(settings, kept=tuple(np.minimum(kept, around).tolist()))
+
+
+def _dark(frame: UInt8Array, points_K3: Array, xy_N2: Array) -> BoolArray:
+    """(N,) whether places of a frame are darker than the skin of a face in it, whose landmarks are given."""
+    smooth = cv2.blur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (3, 3))
+
+    def light(at_N2: Array) -> Array:
+        at = np.clip(np.round(at_N2), 0, len(smooth) - 1).astype(int)
         return np.asarray(smooth[at[:, 1], at[:, 0]], np.float64)
 
-    cheeks = float(np.median(light(points[list(CHEEKS), :2])))
-    top, low = points[list(FOREHEAD), :2], points[list(FOREHEAD.values()), :2]
-    return bool((light(low + settings.forehead * (top - low)) < DARK * cheeks).sum() <= MOST_DARK)
+    return np.asarray(light(xy_N2) < DARK * float(np.median(light(points_K3[list(CHEEKS), :2]))), bool)
 
 
-def face_weights(points_K3: Array, patch: Patch, settings: Settings) -> FloatArray:
-    """(h, w) the mask of a face: from the forehead to the chin, within its outline, feathered inwards."""
+def _outline(points_K3: Array, settings: Settings) -> Array:
+    """(N, 2) the outline of a face up to where the mask ends above."""
     outline = points_K3[list(FACE_OVAL), :2].copy()
     for place, landmark in enumerate(FACE_OVAL):
         if landmark in FOREHEAD:
             low = points_K3[FOREHEAD[landmark], :2]
             outline[place] = low + settings.forehead * (outline[place] - low)
+    return np.asarray(outline)
+
+
+def face_weights(points_K3: Array, patch: Patch, settings: Settings) -> FloatArray:
+    """(h, w) the mask of a face: from the forehead to the chin, within its outline, feathered inwards."""
+    outline = _outline(points_K3, settings)
     tall = float(np.linalg.norm(points_K3[10, :2] - points_K3[152, :2]))
     sigma = settings.feather * tall
     centre = outline.mean(axis=0)
     reach = np.linalg.norm(outline - centre, axis=1, keepdims=True)
-    outline = centre + (outline - centre) * np.clip(1 - 2 * sigma / np.maximum(reach, 1e-6), 0.3, 1)
+    kept = np.array(settings.kept)[:, None] * np.clip(1 - 2 * sigma / np.maximum(reach, 1e-6), 0.3, 1)
+    outline = centre + (outline - centre) * kept
     return np.asarray(np.clip(blurred(soft_mask(outline, patch.box), max(sigma, 0.6)), 0, 1), np.float32)
 
 

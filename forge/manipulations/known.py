@@ -31,10 +31,14 @@ def _open(module: str, name: str) -> Manipulation:
     return maker()
 
 
+def _version(module: str) -> str:
+    """A maker's module and the version of what it does."""
+    return f"{module} {import_module(f'forge.manipulations.{module}').VERSION}"
+
+
 def _fingerprint(module: str, assets: Callable[[], tuple[Path, ...]]) -> str:
     """Digest of a maker's name, the version of what it does, and the files that it reads."""
-    version: int = import_module(f"forge.manipulations.{module}").VERSION
-    parts = [f"{module} {version}", *(f"{path.name} {sha256_of(path)}" for path in assets())]
+    parts = [_version(module), *(f"{path.name} {sha256_of(path)}" for path in assets())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -64,7 +68,8 @@ def _open_reenactment(method: str) -> Manipulation:
 def _reenactment_fingerprint(method: str) -> str:
     from forge.methods import method_named
 
-    return method_named(method).fingerprint()
+    parts = [_version("own_reenactment"), method_named(method).fingerprint()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _kind(

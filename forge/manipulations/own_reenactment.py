@@ -2,7 +2,7 @@
 
 Nothing but the motion differs from the real twin: same person, light, background, crop and voice. What a method is
 given is cut as methods like portraits (`mesh.face.frame_square`) and put back where it was, so the framing is the
-recording's, too.
+recording's, too. Masks are of the face, as those of methods are; around it the first good frame stands and moves along.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 
+VERSION = 2
+"""Raised when the same scene and chance would give other pixels."""
 GROWN = 0.04
 """A square that is cut out is that much larger than it must be: the method, which finds the face for itself, then
 keeps it whole."""
@@ -87,6 +89,7 @@ class OwnReenactment:
             (scene.segment(0, scene.length, "picture"),),
             motion=take.motion,
             facts={"forged": "picture", "method": self._name, "portrait_frame": index},
+            follows_recording=False,
         )
 
     def close(self) -> None:

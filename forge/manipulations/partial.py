@@ -3,6 +3,7 @@
     part = within(forgery, scene, [(0.4, 0.7)])      # shares of the clip; exact to the frame
 
 Stretches are half-open. A cross-fade lies inside of them: outside every pixel and every sample is the recording's.
+Pictures fade only where the forged head follows the recording's; else they are cut, for a mixture would show two heads.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def within(forgery: Forgery, scene: Scene, shares: Sequence[tuple[float, float]]
         forgery: of the whole clip; its frames must not have been read.
         scene: the clip it was made of.
         shares: (start, end) in parts of the clip, ascending; each becomes at least one frame.
-        fade_frames: frames at each end of a stretch that are mixed with the recording; 0 is a clean cut.
+        fade_frames: frames at each end of a stretch that are mixed with the recording; 0 is a clean cut, which is what
+            a forgery gets that does not follow the recording.
 
     Raises:
         ValueError: for shares that are not ascending parts of 0 to 1, or a fade of more than `LONGEST_FADE` frames.
@@ -42,6 +44,7 @@ def within(forgery: Forgery, scene: Scene, shares: Sequence[tuple[float, float]]
     """
     if not 0 <= fade_frames <= LONGEST_FADE:
         raise ValueError(f"fade_frames must be 0 to {LONGEST_FADE}, got {fade_frames}")
+    fade_frames = fade_frames if forgery.follows_recording else 0
     weight_T = weights_of(spans_of(shares, scene.length), scene.length, fade_frames)
     inside = weight_T > 0
     given = forgery.masks

@@ -179,13 +179,17 @@ class Forgery:
     """(S, S, 3) uint8 RGB, as many as the scene has; read once."""
     sound: Waveform | None
     masks: Callable[[], Iterable[BoolArray]] | None
-    """(S, S) bool for every frame: where the picture is not the recording's; None when nobody can tell."""
+    """(S, S) bool for every frame: the forged pixels; None when nobody can tell. Around them stands the recording's own
+    frame or, unless `follows_recording`, a still of it."""
     segments: tuple[Segment, ...]
     """Ascending; empty when nothing was forged."""
     motion: Motion | None = None
     """What the face was told to do, where something told it."""
     facts: Mapping[str, JSON] = field(default_factory=dict)
     """What was drawn by lot, for the catalog."""
+    follows_recording: bool = True
+    """Whether the head is where the recording's is in every frame. Of two heads in two places no mixture must be shown.
+    """
 
     def __post_init__(self) -> None:
         """Keep the facts from changing; refuse segments out of order."""

@@ -14,10 +14,12 @@ numbers, so that a longer clip begins like a shorter one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import cos, pi, sin
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from forge.motion.features import NAMES
@@ -93,11 +95,14 @@ def frame_noise(seed: int, first: int, count: int, features: int = len(NAMES)) -
     if count < 0 or first < 0:
         raise ValueError(f"frames must not be negative, got first {first}, count {count}")
     blocks = range(first // NOISE_BLOCK, (first + max(count, 1) - 1) // NOISE_BLOCK + 1)
-    drawn = [
-        np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 7919, block)))).standard_normal(
-            (NOISE_BLOCK, features), np.float32
-        )
-        for block in blocks
-    ]
+    drawn = [_noise_block(seed, block, features) for block in blocks]
     start = first - blocks[0] * NOISE_BLOCK
-    return torch.from_numpy(np.concatenate(drawn)[start : start + count].copy())
+    whole = drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+    return torch.from_numpy(whole[start : start + count].copy())
+
+
+@lru_cache(maxsize=32)
+def _noise_block(seed: int, block: int, features: int) -> NDArray[np.float32]:
+    """(NOISE_BLOCK, M); kept, for a live talk asks for the same block again with every frame."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 7919, block))))
+    return random.standard_normal((NOISE_BLOCK, features), np.float32)

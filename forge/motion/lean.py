@@ -1,16 +1,21 @@
 """The motion network in plain numpy, for one window at a time.
 
-Live speech has 40 ms a frame, and torch spends most of them between the small products of a window of 14 frames.
+Live speech has 40 ms a frame, and torch spends most of them between the small products of a window of a dozen frames.
 
     lean = LeanDenoiser(network)
     clean_1TM = lean(noisy_1TM, time_1, conditions)      # as network(...) answers, to rounding
 
-Axes: N = P + T tokens of the past and the window, W width, H heads, K half a head's width, M motion features,
+Diffusion time and wishes hardly change within a talk, so what they do to a layer (shifts, scales, gates) is worked into
+its matrices once and kept (`Folded`). What is left of a layer is four products and a few sums.
+
+Axes: N = P + T tokens of the past and the window, W width, H heads, K a head's width, M motion features,
 A audio features.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass
 from math import cos, pi, sin
 
 import numpy as np
@@ -22,7 +27,25 @@ from torch import Tensor, nn
 from forge.motion.denoiser import CARRIED, HINT_REACH, Conditions, MotionDenoiser
 
 Array = NDArray[np.float32]
-EPSILON = 1e-5
+EPSILON = np.float32(1e-5)
+HALF_ROOT = np.float32(0.5**0.5)
+KEPT_FOLDS = 8
+"""Times and wishes whose matrices are kept: 5.5 MB each for the network that ships. A talk needs one a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """One layer under one time and one set of wishes; rows are normalised outside."""
+
+    attend_W5W: Array
+    """Queries, keys, values, then queries and keys with the halves of each head exchanged: `turned` needs both."""
+    attend_5W: Array
+    mix_WW: Array
+    mix_W: Array
+    widen_W4W: Array
+    widen_4W: Array
+    narrow_4WW: Array
+    narrow_W: Array
 
 
 class LeanDenoiser:
@@ -34,13 +57,13 @@ class LeanDenoiser:
         # laid out for x @ weight: a product with a transposed view of a small matrix takes eight times as long
         matrices = [name for name, value in self._weights.items() if name.endswith("weight") and value.ndim == 2]
         self._across = {name: np.ascontiguousarray(self._weights[name].T) for name in matrices}
-        self._turns_N2K = network.turns_N2K.numpy()
         self._drawn_M = network.drawn_M.numpy()
-        self._near_5WW = _dense(network.near)
+        self._near_XW = _dense(network.near)
         hint = self._weights["hint.weight"]
-        self._hint_IM = hint.transpose(2, 1, 0).reshape(-1, hint.shape[0])
+        self._hint_XM = np.ascontiguousarray(hint.transpose(2, 1, 0).reshape(-1, hint.shape[0]))
+        self._turns_N2W = _turns(network)
         self._network = network
-        self._steers: dict[tuple[float, bytes], Array] = {}
+        self._folded: OrderedDict[tuple[float, bytes], list[Folded]] = OrderedDict()
 
     def __call__(self, noisy_1TM: Tensor, time_1: Tensor, given: Conditions) -> Tensor:
         """Predicted clean motion (1, T, M)."""
@@ -50,16 +73,21 @@ class LeanDenoiser:
         audio_NA = np.concatenate([given.past_audio_BPA[0].numpy(), given.audio_BTA[0].numpy()])
         heard_T = given.heard_BT[0].numpy()
         known_N = np.concatenate([np.full(context, past_known), heard_T])
-        sound_NW = self._sound(audio_NA, known_N)
+        x_NW = self._sound(audio_NA, known_N)
         past_PM = given.past_motion_BPM[0].numpy()
-        past_PW = self._linear("from_past", past_PM) + sound_NW[:context] if past_known else w["no_past_W"]
-        past_PW = np.broadcast_to(past_PW, (context, self.shape.width)) + w["is_past_W"]
-        x_NW = np.concatenate([past_PW, self._linear("from_motion", noisy_TM) + sound_NW[context:]])
-        steer_6W = self._steer(time_1, given)
-        for layer in range(self.shape.layers):
-            x_NW = self._layer(f"layers.{layer}.", x_NW, steer_6W)
-        last_TW = _normal(x_NW[context:]) * w["last.weight"] + w["last.bias"]
-        rest_TM = self._linear("to_motion", last_TW) + self._hint(audio_NA, known_N & (heard_T[0] | ~past_known))
+        if past_known:
+            x_NW[:context] += self._linear("from_past", past_PM)
+        else:
+            x_NW[:context] = w["no_past_W"]
+        x_NW[:context] += w["is_past_W"]
+        x_NW[context:] += self._linear("from_motion", noisy_TM)
+        layers = self._layers(time_1, given)
+        for layer in layers[:-1]:
+            x_NW = self._passed(layer, x_NW, 0)
+        last_TW = _normal(self._passed(layers[-1], x_NW, context)) * w["last.weight"] + w["last.bias"]
+        rest_TM = self._linear("to_motion", last_TW) + self._hint(
+            audio_NA, known_N & bool(heard_T[0] or not past_known)
+        )
         if past_known:
             kept_KM = past_PM[-CARRIED:]
             rest_TM += np.einsum("km,tkm->tm", kept_KM, w["carry_TKM"][: len(noisy_TM), -len(kept_KM) :])
@@ -67,79 +95,126 @@ class LeanDenoiser:
         return torch.from_numpy(answer_TM.astype(np.float32))[None]
 
     def _linear(self, name: str, x: Array) -> Array:
-        return np.asarray(x @ self._across[f"{name}.weight"] + self._weights[f"{name}.bias"], np.float32)
+        out: Array = x @ self._across[f"{name}.weight"]
+        out += self._weights[f"{name}.bias"]
+        return out
 
     def _sound(self, audio_NA: Array, known_N: NDArray[np.bool_]) -> Array:
         """(N, W) what is heard at each token."""
-        told_NW = self._linear("from_audio.2", _gelu(self._linear("from_audio.0", audio_NA)))
-        told_NW = np.where(known_N[:, None], told_NW, self._weights["no_audio_W"])
-        reach = len(self._near_5WW) // 2
-        padded = np.pad(told_NW, ((reach, reach), (0, 0)))
-        near_NW = sum(padded[tap : tap + len(told_NW)] @ weight for tap, weight in enumerate(self._near_5WW))
-        return np.asarray(told_NW + near_NW + self._weights["near.bias"], np.float32)
+        tokens, width = len(audio_NA), self.shape.width
+        reach = len(self._near_XW) // width // 2
+        padded = np.zeros((tokens + 2 * reach, width), np.float32)
+        told_NW = padded[reach : reach + tokens]
+        told_NW[:] = self._weights["no_audio_W"]
+        told_NW[known_N] = self._linear("from_audio.2", _gelu(self._linear("from_audio.0", audio_NA[known_N])))
+        around_NX = np.concatenate([padded[tap : tap + tokens] for tap in range(2 * reach + 1)], axis=1)
+        return np.asarray(told_NW + around_NX @ self._near_XW + self._weights["near.bias"], np.float32)
 
-    def _steer(self, time_1: Tensor, given: Conditions) -> Array:
-        """(6, W) modulation by time and wishes; the same for every frame of a talk, so it is kept."""
+    def _layers(self, time_1: Tensor, given: Conditions) -> list[Folded]:
+        """Every layer under this time and these wishes."""
         wish = (given.gaze_B2, given.distance_B, given.emotion_BE, given.manner_B)
         flags = (given.has_gaze_B, given.has_distance_B, given.has_emotion_B, given.has_manner_B)
         key = (float(time_1[0]), b"".join(tensor.numpy().tobytes() for tensor in (*wish, *flags)))
-        if key not in self._steers:
-            if len(self._steers) > 256:
-                self._steers.clear()
+        if key not in self._folded:
             wished = self._network.steer(nn.functional.silu(self._network.wishes(time_1, given)))
-            self._steers[key] = wished.view(6, self.shape.width).numpy()
-        return self._steers[key]
+            steer_6W = wished.view(6, self.shape.width).detach().numpy()
+            while len(self._folded) >= KEPT_FOLDS:
+                self._folded.popitem(last=False)
+            self._folded[key] = [self._fold(f"layers.{layer}.", steer_6W) for layer in range(self.shape.layers)]
+        self._folded.move_to_end(key)
+        return self._folded[key]
 
-    def _layer(self, name: str, x_NW: Array, steer_6W: Array) -> Array:
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = steer_6W + self._weights[f"{name}table_6W"]
-        x_NW = x_NW + gate_a * self._attended(name, _normal(x_NW) * (1 + scale_a) + shift_a)
-        wide = _gelu(self._linear(f"{name}widen", _normal(x_NW) * (1 + scale_f) + shift_f))
-        return np.asarray(x_NW + gate_f * self._linear(f"{name}narrow", wide), np.float32)
+    def _fold(self, name: str, steer_6W: Array) -> Folded:
+        w, width = self._weights, self.shape.width
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = steer_6W + w[f"{name}table_6W"]
+        attend, widen = self._across[f"{name}query_key_value.weight"], self._across[f"{name}widen.weight"]
+        other = _other_halves(width, self.shape.heads)
+        columns = np.concatenate([np.arange(3 * width), other, width + other])
+        attend, attend_bias = attend[:, columns], w[f"{name}query_key_value.bias"][columns]
+        # gelu leaves its half and the root of two to the matrices around it
+        return Folded(
+            attend_W5W=np.ascontiguousarray((1 + scale_a)[:, None] * attend),
+            attend_5W=shift_a @ attend + attend_bias,
+            mix_WW=self._across[f"{name}mix.weight"] * gate_a,
+            mix_W=w[f"{name}mix.bias"] * gate_a,
+            widen_W4W=HALF_ROOT * (1 + scale_f)[:, None] * widen,
+            widen_4W=HALF_ROOT * (shift_f @ widen + w[f"{name}widen.bias"]),
+            narrow_4WW=HALF_ROOT * self._across[f"{name}narrow.weight"] * gate_f,
+            narrow_W=w[f"{name}narrow.bias"] * gate_f,
+        )
 
-    def _attended(self, name: str, x_NW: Array) -> Array:
+    def _passed(self, layer: Folded, x_NW: Array, first: int) -> Array:
+        """(N - first, W) tokens from `first` on after a layer; they attend to all."""
         tokens, width = x_NW.shape
-        heads = self.shape.heads
-        parts = self._linear(f"{name}query_key_value", x_NW).reshape(tokens, 3, heads, width // heads)
-        query_HNK, key_HNK, value_HNK = parts.transpose(1, 2, 0, 3)
-        turns = self._turns_N2K[:tokens]
-        match = _turned(query_HNK, turns) @ _turned(key_HNK, turns).transpose(0, 2, 1) / np.sqrt(width // heads)
-        match = np.exp(match - match.max(axis=2, keepdims=True))
-        mixed_HNK = (match / match.sum(axis=2, keepdims=True)) @ value_HNK
-        return self._linear(f"{name}mix", mixed_HNK.transpose(1, 0, 2).reshape(tokens, width))
+        heads, each = self.shape.heads, width // self.shape.heads
+        parts = _normal(x_NW) @ layer.attend_W5W
+        parts += layer.attend_5W
+        turned_NX = parts[:, : 2 * width] * self._turns_N2W[0, :tokens]
+        turned_NX += parts[:, 3 * width :] * self._turns_N2W[1, :tokens]
+        query_HNK = turned_NX[first:, :width].reshape(-1, heads, each).transpose(1, 0, 2)
+        key_HKN = turned_NX[:, width:].reshape(tokens, heads, each).transpose(1, 2, 0)
+        value_HNK = parts[:, 2 * width : 3 * width].reshape(tokens, heads, each).transpose(1, 0, 2)
+        match = query_HNK @ key_HKN
+        match -= match.max(axis=2, keepdims=True)
+        np.exp(match, out=match)
+        match /= match.sum(axis=2, keepdims=True)
+        mixed_NW = (match @ value_HNK).transpose(1, 0, 2).reshape(-1, width)
+        x_NW = x_NW[first:] + mixed_NW @ layer.mix_WW
+        x_NW += layer.mix_W
+        wide = _normal(x_NW) @ layer.widen_W4W
+        wide += layer.widen_4W
+        bent = erf(wide)
+        bent += 1.0
+        bent *= wide
+        x_NW += bent @ layer.narrow_4WW
+        x_NW += layer.narrow_W
+        return x_NW
 
     def _hint(self, audio_NA: Array, known_N: NDArray[np.bool_]) -> Array:
         """(T, M) linear reading of the sound around each frame of the window."""
         context = self.shape.context
-        padded = np.pad(audio_NA * known_N[:, None], ((HINT_REACH, HINT_REACH), (0, 0)))
-        heard = np.flatnonzero(known_N[context:])
-        out_TM = np.zeros((len(known_N) - context, self._hint_IM.shape[1]), np.float32)
-        for frame in heard:
+        padded = np.zeros((len(audio_NA) + 2 * HINT_REACH, audio_NA.shape[1]), np.float32)
+        padded[HINT_REACH:-HINT_REACH][known_N] = audio_NA[known_N]
+        out_TM = np.zeros((len(known_N) - context, self._hint_XM.shape[1]), np.float32)
+        for frame in np.flatnonzero(known_N[context:]):
             around = padded[context + frame : context + frame + 2 * HINT_REACH + 1].ravel()
-            out_TM[frame] = around @ self._hint_IM + self._weights["hint.bias"]
+            out_TM[frame] = around @ self._hint_XM + self._weights["hint.bias"]
         return out_TM
 
 
 def _dense(near: nn.Conv1d) -> Array:
-    """(taps, W in, W out) of a grouped convolution."""
+    """(taps x W in, W out) of a grouped convolution."""
     weight = near.weight.detach().numpy()
     outs, per_group, taps = weight.shape
     dense = np.zeros((taps, outs, outs), np.float32)
     for out in range(outs):
         first = out // (outs // near.groups) * per_group
         dense[:, first : first + per_group, out] = weight[out].T
-    return dense
+    return dense.reshape(taps * outs, outs)
+
+
+def _other_halves(width: int, heads: int) -> NDArray[np.int64]:
+    """(W,) place of each channel's partner in the other half of its head."""
+    return np.roll(np.arange(width).reshape(heads, 2, -1), 1, axis=1).ravel()
+
+
+def _turns(network: MotionDenoiser) -> Array:
+    """(2, N, 2 W) by what queries and keys, and the same with halves exchanged, are multiplied to be turned.
+
+    Queries are also divided by the root of a head's width, as attention wants them.
+    """
+    heads, width = network.shape.heads, network.shape.width
+    cosine_NK, sine_NK = network.turns_N2K.numpy().transpose(1, 0, 2)
+    once = np.stack([np.tile(cosine_NK, (1, 2 * heads)), np.tile(np.concatenate([-sine_NK, sine_NK], 1), (1, heads))])
+    return np.concatenate([once / np.float32((width // heads) ** 0.5), once], axis=2).astype(np.float32)
 
 
 def _normal(x_NW: Array) -> Array:
-    centred = x_NW - x_NW.mean(axis=1, keepdims=True)
-    return np.asarray(centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + EPSILON), np.float32)
+    width = np.float32(x_NW.shape[1])
+    centred: Array = x_NW - (np.add.reduce(x_NW, axis=1) / width)[:, None]
+    centred /= np.sqrt(np.einsum("nw,nw->n", centred, centred) / width + EPSILON)[:, None]
+    return centred
 
 
 def _gelu(x: Array) -> Array:
-    return np.asarray(0.5 * x * (1.0 + erf(x * np.float32(0.70710678))), np.float32)
-
-
-def _turned(x_HNK: Array, turn_N2K: Array) -> Array:
-    first, second = np.split(x_HNK, 2, axis=2)
-    cosine, sine = turn_N2K[:, 0], turn_N2K[:, 1]
-    return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=2)
+    return np.asarray(0.5 * x * (1.0 + erf(x * HALF_ROOT)), np.float32)

@@ -134,6 +134,57 @@ class Listener:
         return _convolve(x_TC, t["exit.weight"], t["exit.bias"], 1, 0)
 
 
+class RunningListener:
+    """A listener that is told the bands as they come, and works out each hearing frame once.
+
+        running = RunningListener(live_listener())
+        logits = running.push(bands)      # (T', 15): the frames whose look ahead is complete now
+
+    As `Listener.logits` of the whole sound, up to rounding; the same pieces give the same bits.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        t, span = listener.tensors, listener.span
+        self._tensors = t
+        self._entry = _Convolving(t["entry.weight"], t["entry.bias"], 1, span.ahead[0])
+        self._blocks = [
+            _Convolving(t[f"block{block}.wide.weight"], t[f"block{block}.wide.bias"], dilation, ahead)
+            for block, (dilation, ahead) in enumerate(zip(span.dilations, span.ahead[1:], strict=True))
+        ]
+        self._ahead = [np.zeros((0, CHANNELS), np.float32)] * BLOCKS
+        """What went into each block and waits for what the block adds to it."""
+
+    def push(self, bands: FloatArray) -> FloatArray:
+        """(T', V) logits that these further (T, 80) bands complete."""
+        t = self._tensors
+        x_TC = np.maximum(self._entry.push(bands), 0.0)
+        for block, wide in enumerate(self._blocks):
+            y_TC = wide.push(_normalise_few(x_TC, t[f"block{block}.scale"], t[f"block{block}.shift"]))
+            waiting = np.concatenate([self._ahead[block], x_TC])
+            self._ahead[block] = waiting[len(y_TC) :]
+            point = np.maximum(y_TC, 0.0) @ t[f"block{block}.point.weight"][0] + t[f"block{block}.point.bias"]
+            x_TC = waiting[: len(y_TC)] + point
+        x_TC = _normalise_few(x_TC, t["exit.scale"], t["exit.shift"])
+        return np.asarray(x_TC @ t["exit.weight"][0] + t["exit.bias"], np.float32)
+
+
+class _Convolving:
+    """One convolution over time that remembers what it has yet to look back at."""
+
+    def __init__(self, weight: FloatArray, bias: FloatArray, dilation: int, ahead: int) -> None:
+        taps, channels, out = weight.shape
+        self._flat, self._bias, self._taps, self._dilation = weight.reshape(taps * channels, out), bias, taps, dilation
+        self._held = np.zeros(((taps - 1) * dilation - ahead, channels), np.float32)
+
+    def push(self, x_TC: FloatArray) -> FloatArray:
+        """(T', out) of the frames that are complete with these further ones."""
+        held = np.concatenate([self._held, x_TC])
+        count = max(0, len(held) - (self._taps - 1) * self._dilation)
+        self._held = held[count:]
+        seen = [held[tap * self._dilation : tap * self._dilation + count] for tap in range(self._taps)]
+        return np.asarray(np.concatenate(seen, axis=1) @ self._flat + self._bias, np.float32)
+
+
 def _convolve(x_TC: FloatArray, weight: FloatArray, bias: FloatArray, dilation: int, ahead: int) -> FloatArray:
     """Convolution over time with zero padding: (T, in) with (taps, in, out) to (T, out)."""
     padded = np.pad(x_TC, (((weight.shape[0] - 1) * dilation - ahead, ahead), (0, 0)))
@@ -149,6 +200,16 @@ def _normalise(x_TC: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatA
     centred = x_TC - x_TC.mean(axis=1, keepdims=True)
     variance = np.square(centred).mean(axis=1, keepdims=True)
     return np.asarray(centred / np.sqrt(variance + EPSILON) * scale + shift, np.float32)
+
+
+def _normalise_few(x_TC: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
+    """`_normalise` for a handful of rows, for which the calls cost more than the sums."""
+    channels = np.float32(x_TC.shape[1])
+    out: FloatArray = x_TC - (np.add.reduce(x_TC, axis=1) / channels)[:, None]
+    out /= np.sqrt(np.einsum("tc,tc->t", out, out) / channels + np.float32(EPSILON))[:, None]
+    out *= scale
+    out += shift
+    return out
 
 
 @cache

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forge.motion.hearing import BANDS, HEARING_HZ, HOP, RATE_HZ, WINDOW, Ear, one_channel
-from forge.motion.listener import LIVE, Listener, live_listener
+from forge.motion.listener import LIVE, Listener, RunningListener, live_listener
 from forge.motion.visemes import VISEMES
 from media.clip import Waveform
 
@@ -45,13 +45,14 @@ class Listening:
     """The state of one talk that is listened to."""
 
     def __init__(self, listener: Listener | None = None) -> None:
-        self._listener = listener or live_listener()
-        if self._listener.span != LIVE:
+        listener = listener or live_listener()
+        if listener.span != LIVE:
             raise ValueError("the motion network hears through the live listener; pass weights of span LIVE")
-        self._ear = Ear()
+        self._ear, self._listener = Ear(), RunningListener(listener)
         self._bands = np.zeros((0, BANDS), np.float32)
-        self._past = 0
-        """Hearing frames in `_bands` that were told already: the listener's memory."""
+        """Of the frames that are still to be told."""
+        self._told_ahead = 0
+        """How many of them the listener knows already."""
 
     def push(self, samples: FloatArray) -> FloatArray:
         """(T, 220) rows that these samples (N,) at 16 kHz complete.
@@ -65,21 +66,19 @@ class Listening:
     def finish(self) -> FloatArray:
         """(T, 220) rows of the frames that begin before the end; silence follows. Throw the listening away then."""
         bands = self._ear.finish()
-        missing = -(len(self._bands) - self._past + len(bands)) % HEARINGS + LIVE.after
+        missing = -(len(self._bands) + len(bands)) % HEARINGS + LIVE.after
         silence = np.full((missing, BANDS), SILENT, np.float32)
         self._bands = np.concatenate([self._bands, bands, silence])
         return self._told()
 
     def _told(self) -> FloatArray:
         rows = []
-        while len(self._bands) - self._past >= HEARINGS + LIVE.after:
-            # one frame at a time, through windows of one length: the same bits, however the sound was cut
-            end = self._past + HEARINGS
-            window = self._bands[: end + LIVE.after]
-            logits = self._listener.logits(window)[self._past : end]
-            rows.append(row_of(logits, window[self._past :]))
-            drop = max(0, end - LIVE.before)
-            self._bands, self._past = self._bands[drop:], end - drop
+        while len(self._bands) >= HEARINGS + LIVE.after:
+            # in pieces of one length but the first: the same bits, however the sound was cut
+            window = self._bands[: HEARINGS + LIVE.after]
+            logits = self._listener.push(window[self._told_ahead :])
+            rows.append(row_of(logits, window))
+            self._bands, self._told_ahead = self._bands[HEARINGS:], LIVE.after
         return np.stack(rows) if rows else np.zeros((0, AUDIO_FEATURES), np.float32)
 
 

@@ -5,8 +5,9 @@
     source.to_json()      # what a credential says: {"motion": "diffusion", "motion_sha256": "...", ...}
 
 `baseline` hears visemes and lives by rules (`motion.speech`). `diffusion` is drawn by the network that ships with the
-package (`motion.windows`), distilled to two steps, or by its teacher where steps or guidance are given. A path ends in
-`.safetensors` and holds weights of the same network. Torch is loaded when a network is used, not before.
+package (`motion.windows`), distilled to two steps, or by its teacher where steps or guidance are given; live talks by
+a student of one step. A path ends in `.safetensors` and holds weights of the same network. Torch is loaded when a
+network is used, not before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ SHIPPED_WEIGHTS = ASSETS / "motion.safetensors"
 """Distilled to two steps, guidance folded in."""
 TEACHER_WEIGHTS = ASSETS / "motion_teacher.safetensors"
 """What it was distilled from: for other numbers of steps and other guidance."""
+LIVE_WEIGHTS = ASSETS / "motion_live.safetensors"
+"""Distilled on what a live talk has (`forge.distil_live`)."""
 ENDING = ".safetensors"
 GUIDABLE: tuple[str, ...] = ("audio", "gaze", "distance", "emotion")
 """Conditions that guidance can push (`denoiser.CONDITIONS` but the past)."""
@@ -96,14 +99,23 @@ class MotionSource:
             return Path(self.name)
         return SHIPPED_WEIGHTS if self.steps is None and self.guidance is None else TEACHER_WEIGHTS
 
+    @property
+    def live_weights(self) -> Path:
+        """The file that draws live talks."""
+        as_shipped = self.name == DIFFUSION and self.steps is None and self.guidance is None
+        return LIVE_WEIGHTS if as_shipped else self.weights
+
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the weights.
 
         Raises:
             ForgeError: when they are missing.
         """
-        _check_there(self.weights, shipped=self.name == DIFFUSION)
-        return _digest(self.weights, _stamp(self.weights))
+        return self._digest(self.weights)
+
+    def _digest(self, weights: Path) -> str:
+        _check_there(weights, shipped=self.name == DIFFUSION)
+        return _digest(weights, _stamp(weights))
 
     def to_json(self) -> dict[str, Any]:
         """What a Record says of it: name, digest of the weights, and of a network how it was sampled."""
@@ -122,7 +134,13 @@ class MotionSource:
         """The same for live motion, where a frame has 40 ms and guidance costs as much again for each condition."""
         from forge.stream import LIVE_STEPS
 
-        return self.steps or self.load().folded_steps or LIVE_STEPS, dict(self.guidance or {})
+        return self.steps or self._load(self.live_weights).folded_steps or LIVE_STEPS, dict(self.guidance or {})
+
+    def live_facts(self) -> dict[str, Any]:
+        """What a Record says of live motion: digest of the weights, and how they were sampled."""
+        steps, guidance = self.live_sampling()
+        facts = {"motion_steps": steps, "motion_guidance": dict(guidance)}
+        return {"motion_sha256": self._digest(self.live_weights)} | facts
 
     def speak(self, speech: Waveform, fps: Fraction, controls: Controls) -> Motion:
         """Motion of exactly `frames_for(speech.duration_seconds, fps)` frames.
@@ -162,7 +180,7 @@ class MotionSource:
             raise ForgeError(
                 f"the motion {BASELINE} looks ahead and cannot speak live; say {DIFFUSION} or give weights"
             )
-        model = self.load()
+        model = self._load(self.live_weights)
         from forge.stream import LiveMotion
 
         steps, guidance = self.live_sampling()
@@ -176,7 +194,9 @@ class MotionSource:
         """
         if not self.is_network:
             raise ForgeError(f"the motion {BASELINE} has no network; say {DIFFUSION} or give weights")
-        path = self.weights
+        return self._load(self.weights)
+
+    def _load(self, path: Path) -> MotionModel:
         _check_there(path, shipped=self.name == DIFFUSION)
         try:
             return _loaded(path, _stamp(path))

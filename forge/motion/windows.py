@@ -5,7 +5,8 @@
 
 1. Hear: chances of visemes and coarse bands for each video frame at 25 a second (`listening`).
 2. Ask: main gaze, head distance and emotion of the controls become conditions of the network.
-3. Draw: windows of 50 frames by DDIM under guidance; the noise of a frame depends on the seed and its number only.
+3. Draw: windows of 50 frames by DDIM under guidance; the noise of a frame depends on the seed, its number and, for the
+   mouth, on what is heard (`chance`).
 4. Obey: what the network was not taught (liveliness of the head, blinks, lip gain) is applied to its curves.
 5. Sample: the curves at the moments of the wanted frame rate.
 
@@ -29,9 +30,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from forge.motion import prior
+from forge.motion.chance import MOUTH, mouth_angles, take_noise
 from forge.motion.controls import Controls
 from forge.motion.denoiser import Conditions, DenoiserShape, MotionDenoiser
-from forge.motion.diffusion import DEFAULT_GUIDANCE, frame_noise, guided, sample
+from forge.motion.diffusion import DEFAULT_GUIDANCE, guided, sample
 from forge.motion.features import BLENDSHAPES, FREE_NAMES, INDEX, NAMES, POSE, Motion
 from forge.motion.listening import MOTION_FPS, heard_frames
 from forge.motion.speech import moments_of
@@ -47,10 +49,6 @@ OVERLAP_FRAMES = 10
 """Frames that two windows share: the first has drawn them knowing what came before, the second what comes after."""
 LIPS = [INDEX[name] for name in NAMES if name.startswith(("jawOpen", "mouthLowerDown", "mouthUpperUp"))]
 """Features that `lip_gain` scales."""
-
-
-MOUTH = torch.tensor([name.startswith(("jaw", "mouth", "tongue")) for name in NAMES])
-"""(M,) features that speak; the others live."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class MotionModel:
     manner: Manner = Manner()
     folded_steps: int = 0
     """Steps of the sampler that a distilled network was made for, guidance folded in; 0 for one that was not."""
+    stretches: tuple[int, ...] = ()
+    """Of a network of live talks: frames of noise behind each token (`chance.noise_ahead`); () for one of windows."""
 
     def clean(self, noisy_BTM: Tensor, time_B: Tensor, given: Conditions) -> Tensor:
         """The network's guess of the clean motion (B, T, M), mouth and rest each in its manner."""
@@ -110,6 +110,7 @@ class MotionModel:
                 tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
             shape = DenoiserShape(**{key: int(facts[key]) for key in asdict(DenoiserShape())})
             folded_steps = int(facts["folded_steps"])
+            stretches = tuple(int(frames) for frames in facts.get("stretches", ()))
             mean_M, deviation_M = tensors.pop("scale.mean"), tensors.pop("scale.deviation")
             network = MotionDenoiser(shape)
             network.load_state_dict(tensors)
@@ -118,13 +119,21 @@ class MotionModel:
             raise ValueError(
                 f"{path}: holds no weights of a motion network ({first}); train or copy it again"
             ) from None
-        return cls(network.eval().to(device), mean_M.to(device), deviation_M.to(device), folded_steps=folded_steps)
+        return cls(
+            network.eval().to(device),
+            mean_M.to(device),
+            deviation_M.to(device),
+            folded_steps=folded_steps,
+            stretches=stretches,
+        )
 
     def save(self, path: Path) -> None:
         """Write half-precision safetensors, whole or not at all."""
         tensors = {name: tensor.half().contiguous().cpu() for name, tensor in self.network.state_dict().items()}
         tensors |= {"scale.mean": self.mean_M.float().cpu(), "scale.deviation": self.deviation_M.float().cpu()}
-        facts = asdict(self.network.shape) | {"folded_steps": self.folded_steps}
+        facts: dict[str, object] = asdict(self.network.shape) | {"folded_steps": self.folded_steps}
+        if self.stretches:
+            facts["stretches"] = list(self.stretches)
         # one entry only: safetensors writes several in random order, and equal weights are to be equal bytes
         write_whole(path, save(tensors, {"motion": json.dumps(facts, sort_keys=True)}))
 
@@ -157,10 +166,12 @@ def motion_by_diffusion(
         guidance: strength by condition; {} is none; default: the model's.
 
     Raises:
-        ValueError: in one line, for a frame rate that is not positive.
+        ValueError: in one line, for a frame rate that is not positive and for a network of live talks.
     """
     if fps <= 0:
         raise ValueError(f"fps must be positive, got {fps}")
+    if model.stretches:
+        raise ValueError("these weights draw live talks, frame by frame; use forge live, or weights of whole windows")
     controls = controls or Controls()
     length = max(1, frames_for(speech.duration_seconds, MOTION_FPS))
     values = draw_windows(
@@ -175,14 +186,22 @@ def motion_by_diffusion(
     return resampled(motion, wanted, fps)
 
 
-@torch.inference_mode()
 def draw_windows(
     model: MotionModel, audio_TA: FloatArray, controls: Controls, *, steps: int, guidance: Mapping[str, float]
 ) -> FloatArray:
     """(T, M) motion for (T, A) sound, in windows that continue each other and are faded over where they overlap."""
+    drawn = draw_departures(model, audio_TA, controls, steps=steps, guidance=guidance)
+    return arrived(np.asarray(model.plain(drawn).cpu().numpy(), np.float32), Wish.of(controls))
+
+
+@torch.inference_mode()
+def draw_departures(
+    model: MotionModel, audio_TA: FloatArray, controls: Controls, *, steps: int, guidance: Mapping[str, float]
+) -> Tensor:
+    """(T, M) the same as the network draws it: standardised departures from the wish."""
     shape, device = model.network.shape, model.mean_M.device
     length, context = len(audio_TA), shape.context
-    audio = torch.from_numpy(audio_TA).to(device)
+    audio, angle_T = torch.from_numpy(audio_TA).to(device), mouth_angles(torch.from_numpy(audio_TA))
     drawn = torch.zeros((length, len(NAMES)), device=device)
     overlap = min(OVERLAP_FRAMES, shape.window // 2)
     for first in range(0, length, shape.window - overlap):
@@ -193,7 +212,7 @@ def draw_windows(
             past_motion[0, context - (first - begins) :] = drawn[begins:first]
             past_audio[0, context - (first - begins) :] = audio[begins:first]
         given = wished(controls, audio[None, first : first + count], past_motion, past_audio, has_past=first > 0)
-        noise = frame_noise(controls.seed, first, count)[None].to(device)
+        noise = take_noise(controls.seed, first, angle_T[first : first + count])[None].to(device)
 
         def denoise(noisy: Tensor, time: Tensor, given: Conditions = given) -> Tensor:
             return guided(lambda gone: model.clean(noisy, time, given.without(gone)), guidance, GUIDABLE)
@@ -206,7 +225,7 @@ def draw_windows(
         drawn[first : first + count] = window
         if first + count == length:
             break
-    return arrived(np.asarray(model.plain(drawn).cpu().numpy(), np.float32), Wish.of(controls))
+    return drawn
 
 
 def wished(

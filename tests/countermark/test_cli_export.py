@@ -50,6 +50,13 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_1(tmp_path: Path) -> Non
     assert done.exit_code == 1 and "there is no catalog" in done.stderr
 
 
+def test_a_size_of_shards_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    given = [str(two_clips(tmp_path / "ds")), str(tmp_path / "out"), "--to", "videofolder", "--shard-size-mb", "5"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 1 and "videofolder has no shards; leave out --shard-size-mb" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_form_that_is_not_known_is_wrong_usage(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [str(tmp_path), str(tmp_path / "out"), "--to", "zip"])
     assert done.exit_code == 2

@@ -250,6 +250,7 @@ def test_a_folder_that_is_not_of_the_gym_is_left_alone(bench: Bench) -> None:
         ("people", {"extra": {"donor": "who exam-test-real0"}}),
         ("speech", {"extra": {"speech": "hello.flac"}}),
         ("makers", {"maker": "float"}),
+        ("makers", {"maker": "FLOAT"}),
     ],
 )
 @pytest.mark.parametrize("side", ["base", "slice"])
@@ -406,6 +407,7 @@ def test_the_command_prints_one_object_and_where_the_weights_are(bench: Bench, m
         (["--recipe", "huge", "--portraits", ".", "--speech", "."], "recipe must be one of"),
         (["--slice", ".", "--limit", "3"], "takes a dataset as it is"),
         (["--slice", "nowhere"], "nowhere"),
+        (["--slice", ".", "--time-budget-minutes", "5"], "give --full, too, or leave it out"),
     ],
 )
 def test_a_wrong_command_ends_with_one_line(bench: Bench, options: list[str], says: str) -> None:

@@ -139,7 +139,7 @@ def test_what_only_its_own_interval_says_does_not_hold_among_many_comparisons() 
 
 def test_held_out_makers_are_compared_with_real_clips_of_their_own_set() -> None:
     mine = answers({"mesh": 0.1}) + answers({"vasa": 0.2}, dataset="a") + answers({"float": 0.2}, each=9, dataset="b")
-    rows = {row.name: row for row in difference(mine, (0.6, 0.6), taught={"float"}).rows}
+    rows = {row.name: row for row in difference(mine, (0.6, 0.6), taught={"FLOAT"}).rows}
     assert (rows["vasa"].counts["real"], rows["float (taught)"].counts["real"]) == (24, 9)
     assert rows["every held-out set"].counts["clips"] == 48 + 18
 

@@ -220,5 +220,8 @@ def test_keeping_a_network_and_going_on_with_one_exclude_each_other(tmp_path: Pa
     out = tmp_path / "out"
     told = one_line(call("train", "frame_tiny", tmp_path, "-o", out, "--network", "shipped", "--resume"), 2)
     assert "--resume" in told and not out.exists()
-    missing = one_line(call("train", "frame_tiny", tmp_path, "-o", out, "--network", tmp_path / "no.safetensors"), 2)
-    assert "no.safetensors" in missing and not out.exists()
+    told = one_line(call("train", "frame_tiny", tmp_path, "-o", out, "--network", "shipped", "--start", "shipped"), 2)
+    assert "--start" in told and not out.exists()
+    for option in ("--network", "--start"):
+        missing = one_line(call("train", "frame_tiny", tmp_path, "-o", out, option, tmp_path / "no.safetensors"), 2)
+        assert "no.safetensors" in missing and not out.exists()

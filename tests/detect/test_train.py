@@ -19,7 +19,7 @@ from detect.models.network import FrameNet, network_crop, oval, start_from_image
 from detect.models.temporal import FEATURES, FLOW_FEATURES
 from detect.prepare import SIDE, FaceLook, Look
 from detect.recipes import RECIPES, TrainRecipe, frame_tiny, recipe_named
-from detect.splitting import Prepared, split_for_training, split_of_network
+from detect.splitting import Prepared, split_for_going_on, split_for_training, split_of_network
 from detect.train import PairSource
 from media.catalog import Catalog, Label, Sample
 
@@ -157,11 +157,10 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     split = split_for_training(prepared(16), frame_tiny(), 0)
     said: list[str] = []
     whole = training.Trainer(frame_tiny(), split, tmp_path, 0, said.append)
-    whole.run(1)
+    whole.run(600)  # minutes: so many that the rate of learning hangs on the steps alone
     (tmp_path / "cut").mkdir()
     first = training.Trainer(replace(frame_tiny(), max_steps=6), split, tmp_path / "cut", 0, said.append)
-    first.progress.step = 0
-    first.run(1)
+    first.run(600)
     second = training.Trainer(frame_tiny(), split, tmp_path / "cut", 0, said.append)
     second.resume()
     assert second.progress.step == 6
@@ -201,6 +200,54 @@ def test_people_that_may_have_taught_a_kept_network_never_check_it(trained: Path
     strangers = [s for s in prepared(24) if s.synthetic or s.person not in described.unseen_people]
     with pytest.raises(DetectError, match="not taught"):
         refit(trained, strangers, tmp_path / "again")
+
+
+def test_training_starts_from_a_network_and_people_whom_that_may_have_met_check_nothing(
+    trained: Path, tmp_path: Path
+) -> None:
+    start = FrameDetector.load(trained)
+    split = split_for_training(prepared(24), frame_tiny(), seed=0)
+    goes_on = split_for_going_on(split, start.description)
+    checked = {s.person for s in goes_on.check if not s.synthetic}
+    assert checked and checked <= set(start.description.unseen_people)
+    assert {s.sample.id for s in (*goes_on.teach, *goes_on.check)} == {
+        s.sample.id for s in (*split.teach, *split.check)
+    }
+    with pytest.raises(DetectError, match="give the seed"):
+        split_for_going_on(split, replace(start.description, unseen_people=()))
+    trainer = training.Trainer(frame_tiny(), goes_on, tmp_path, 0, print, start.network)
+    same = zip(trainer.network.state_dict().values(), start.network.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+
+
+@pytest.mark.parametrize(
+    ("share", "makers", "pairs", "chosen"),
+    [(0.0, 0.9, 0.6, 0.6), (0.5, 0.9, 0.6, 0.75), (0.5, 0.9, float("nan"), 0.9), (0.0, float("nan"), 0.6, 0.6)],
+)
+def test_what_a_network_is_taught_chooses_the_checkpoint(
+    share: float, makers: float, pairs: float, chosen: float, tmp_path: Path
+) -> None:
+    split = split_for_training(prepared(16), frame_tiny(), 0)
+    trainer = training.Trainer(replace(frame_tiny(), synthetic_share=share), split, tmp_path, 0, print)
+    assert trainer._chosen_by(makers, pairs) == pytest.approx(chosen)
+
+
+def test_the_pairs_that_choose_are_of_held_out_people_and_always_the_same(tmp_path: Path) -> None:
+    split = split_for_training(prepared(16), frame_tiny(), 0)
+    met: list[str] = []
+
+    class Watching(PairSource):
+        def __init__(self, teach: list[Prepared], recipe: TrainRecipe) -> None:
+            met.extend(s.person for s in teach)
+            super().__init__(teach, recipe)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PairSource", Watching)
+        patch.setattr(training, "CHECKED_BATCHES", 1)
+        first, second = (training.Trainer(frame_tiny(), split, tmp_path, 0, print) for _ in range(2))
+    assert met and not set(met) & {s.person for s in split.teach}
+    assert len(first._checked) == 2 * frame_tiny().pairs
+    assert all((a == b).all() for a, b in zip(first._checked, second._checked, strict=True))
 
 
 def test_weights_and_description_that_do_not_belong_together_are_refused(trained: Path) -> None:

@@ -86,7 +86,8 @@ def test_the_card_counts_every_factor_by_split_and_label(folder: Path) -> None:
     assert "| CC0-1.0 | 4 | 0 |" in card and "| nonexistent | 4 | 4 |" in card
     for head in ("## Intended use", "## Out of scope", "## Shortcuts", "## Known limits"):
         assert head in card
-    assert "Not audited" in card and "seed" not in card.split("## Factors")[1].split("## Truth")[0].lower()
+    assert "Not audited" in card and "then give the command that made this dataset once more" in card
+    assert "seed" not in card.split("## Factors")[1].split("## Truth")[0].lower()
 
 
 def test_every_factor_that_can_be_seen_has_a_signed_sheet_with_a_row_a_level(folder: Path) -> None:
@@ -220,6 +221,8 @@ def test_names_cannot_break_a_table_or_the_page() -> None:
     text = card_text(tiny(), Tally.of([sample(0, maker=odd), sample(1)]), [], [])
     assert "| a\\|b ## Proof &lt;script> |" in text and "<script>" not in text
     assert cell(0.123456) == "0.123"
+    # a bar is escaped only by an odd number of backslashes before it
+    assert cell("a\\|b") == "a\\\\\\|b"
 
 
 def test_consent_is_told_by_its_kind() -> None:

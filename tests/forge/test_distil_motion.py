@@ -82,7 +82,7 @@ def test_distilling_brings_the_student_nearer_to_its_teacher(tmp_path, teacher, 
 
 def test_time_ends_a_distillation_and_weights_are_left(tmp_path, teacher, data):
     distil(teacher, data, tmp_path / "run", Distillation(batch=2, uses=1), time_budget_minutes=0.0)
-    assert MotionModel.load(tmp_path / "run" / "motion_live.safetensors").folded_steps == 2
+    assert MotionModel.load(tmp_path / "run" / "motion_distilled.safetensors").folded_steps == 2
 
 
 def test_steps_that_are_not_on_the_way_are_refused(tmp_path, capsys):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import json
 import pickle
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from process_fate import gone
 from staged_scenes import ASSETS, FPS, LENGTH, SIZE, cast, finder, scene, speech
 
 from forge.foreign import Foreign
@@ -18,6 +22,7 @@ from forge.manipulations import Cast, Scene, Segment, within
 from forge.methods import Shot, opened
 from forge.portrait import Declaration, ForgeError, load_portrait
 from media.clip import Waveform
+from media.landmarks import FaceObservation
 
 REPO = Path(__file__).parents[2]
 EXAMPLE = REPO / "docs" / "examples" / "foreign_maker.py"
@@ -41,6 +46,7 @@ clip = read_clip(sys.argv[1])
 write_clip(Clip(255 - clip.frames, clip.fps), sys.argv[2], crf=1)
 """
 MODULE = """
+import time
 import numpy as np
 
 def grey(portrait, speech, fps, size, seed):
@@ -58,7 +64,30 @@ def shapeless(portrait):
 
 def picky(portrait, flavour):
     return []
+
+def leaving(portrait):
+    raise SystemExit(0)
+
+def ragged(portrait):
+    return [[[1, 2], [3]]] * 25
+
+def louder(portrait, speech, size):
+    speech.samples[:] = 1
+    portrait[:] = 0
+    return [np.zeros((size, size, 3), np.uint8)] * 25
+
+together = []
+
+def alone(portrait, size):
+    together.append(1)
+    most = 0
+    for _ in range(30):  # long enough for another call to begin, if it may
+        most = max(most, len(together))
+        time.sleep(0.01)
+    together.pop()
+    return [np.full((size, size, 3), most, np.uint8)] * 25
 """
+BROKEN_MODULE = "raise RuntimeError('no GPU')"
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +97,7 @@ def importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "writer.py").write_text(WRITER)
     (tmp_path / "copier.py").write_text(COPIER)
     (tmp_path / "strangers.py").write_text(MODULE)
+    (tmp_path / "broken_module.py").write_text(BROKEN_MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -175,6 +205,11 @@ def test_pictures_without_a_square_or_a_face_are_an_error() -> None:
         ("pass", "wrote no file at {out}"),
         ("import sys; open(sys.argv[1], 'w').write('no video')", "out.mp4"),
         ("print('x' * 100_000 + ' last words'); raise SystemExit(3)", "code 3.*last words"),
+        ("import os, sys; os.mkdir(sys.argv[1])", "wrote no file at {out}"),
+        ("import os, sys; os.mkfifo(sys.argv[1])", "wrote no file at {out}"),
+        ("import os, sys; os.symlink(sys.argv[1], sys.argv[1])", "wrote no file at {out}"),
+        ("import os, sys; os.symlink('/dev/zero', sys.argv[1])", "wrote no file at {out}"),
+        ("import sys; open(sys.argv[1], 'w').truncate(2**40)", "out.mp4"),
     ],
 )
 def test_whatever_goes_wrong_inside_is_one_line(tmp_path: Path, code: str, why: str) -> None:
@@ -208,20 +243,6 @@ def test_children_left_behind_by_a_command_that_ended_are_killed_too(tmp_path: P
     with pytest.raises(ForgeError, match="wrote no file"):
         filmed(command("leaver.py {out} {portrait}"))
     assert gone(int((tmp_path / "child").read_text()))
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, within a second; one that nobody has waited for yet counts as ended."""
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        status = Path(f"/proc/{pid}/stat")
-        if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_no_shell_ever_sees_the_template(tmp_path: Path) -> None:
@@ -259,6 +280,8 @@ def test_a_command_works_in_an_empty_folder_that_is_gone_afterwards(tmp_path: Pa
         ("it={python} 'open {portrait} {out}", "cannot be split"),
         ("it=no.such.module:f", "cannot be imported"),
         ("it=strangers:nothing", "cannot be imported"),
+        ("it=broken_module:f", r"cannot be imported \(RuntimeError: no GPU\)"),
+        ("it=math:hypot", "does not tell its parameters"),
         ("it=strangers:picky", r"must take some of .* got \(portrait, flavour\)"),
     ],
 )
@@ -285,12 +308,76 @@ def test_a_function_becomes_a_method_or_a_manipulation_by_what_it_takes() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("broken", "KeyError: 'no weights.*here'"), ("shapeless", r"picture 0 must be \(H, W, 3\)")]
+    ("name", "why"),
+    [
+        ("broken", "KeyError: 'no weights.*here'"),
+        ("shapeless", r"picture 0 must be \(H, W, 3\)"),
+        ("ragged", "ValueError"),
+        ("leaving", "SystemExit: 0"),
+    ],
 )
 def test_a_function_that_fails_costs_its_clip_and_no_more(name: str, why: str) -> None:
     with pytest.raises(ForgeError, match=f"foreign:it: {why}") as refusal:
         filmed(Foreign.parse(f"it=strangers:{name}"))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_function_may_change_what_it_is_given() -> None:
+    sound = Waveform(SECOND.samples.copy(), SECOND.sample_rate_hz)
+    portrait = load_portrait(ASSETS / "ada.webp", Declaration.nonexistent())
+    framed = cv2.resize(scene("ada").frame(0), (256, 256))  # need not be copied to be cut
+    portrait = replace(portrait, image=np.asarray(framed, np.uint8))
+    before = portrait.image.copy()
+    with opened(Foreign.parse("it=strangers:louder").method()) as maker:
+        maker.film(portrait, sound, Shot(size=256, fps=FPS))
+    assert not sound.samples.any() and np.array_equal(portrait.image, before)
+
+
+def test_clips_made_abreast_ask_a_function_and_find_faces_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, most = [], []
+
+    class Finder:
+        def find(self, image: np.ndarray) -> list[FaceObservation | None]:
+            looking.append(1)
+            for _ in range(30):
+                most.append(len(looking))
+                time.sleep(0.01)
+            looking.pop()
+            return [scene("ada").faces[0]]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("forge.foreign.FaceFinder", Finder)
+    face = scene("ada")
+    portrait = replace(
+        load_portrait(ASSETS / "ada.webp", Declaration.nonexistent()), image=np.asarray(face.frames_TSS3[0])
+    )
+    maker = Foreign.parse("it=strangers:alone").method().open()
+    with ThreadPoolExecutor(3) as threads:
+        takes = [threads.submit(maker.film, portrait, SECOND, Shot(256)) for _ in range(3)]
+        seen = [int(next(take.result().frames)[0, 0, 0]) for take in takes]
+    assert seen == [1, 1, 1] and max(most) == 1
+
+
+def test_files_and_folders_are_found_from_where_the_user_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stood = tmp_path / "{braces}"
+    (stood / "weights").mkdir(parents=True)
+    (stood / "test").mkdir()
+    (stood / "looker.py").write_text(f"import sys, json; json.dump(sys.argv, open({str(tmp_path / 'seen')!r}, 'w'))")
+    (stood / "small.yaml").write_text("small")
+    monkeypatch.chdir(stood)
+    words = "--config=small.yaml --weights weights/ --mode test --at=weights/ {{}}"
+    foreign = command(f"looker.py {{portrait}} {{out}} {words}")
+    with pytest.raises(ForgeError, match="wrote no file"):
+        filmed(foreign)
+    script, _, _, *rest = json.loads((tmp_path / "seen").read_text())
+    assert script == str(stood / "looker.py")
+    weights = str(stood / "weights")
+    assert rest == [f"--config={stood / 'small.yaml'}", "--weights", weights, "--mode", "test", f"--at={weights}", "{}"]
+    before = foreign.fingerprint()
+    (stood / "small.yaml").write_text("changed")
+    assert foreign.fingerprint() != before
 
 
 def test_the_fingerprint_is_of_the_call_and_of_the_files_that_it_names(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from staged_scenes import LENGTH, SIZE, finder, scene
 
 import forge.quality_measures
 from forge.doubles import PRINT_BYTES, Printer
+from forge.manipulations.scene import Segment, What
 from forge.motion.features import Motion
 from forge.quality import Examination, Examiner, Gate
 from forge.quality_measures import LEAST_LOOKS, flicker_of, lag_of, loud, opening_of, small_grey
@@ -152,6 +153,22 @@ def test_one_person_passes_and_somebody_else_in_the_second_half_does_not() -> No
     both = examined(ada[: LENGTH // 2] + bo[LENGTH // 2 :], CLOSE, finder())
     assert both.cause == "identity"
     assert both.measurements["drift"] > 2 * alone.measurements["drift"]
+
+
+def test_a_stretch_that_is_forged_may_show_somebody_else_and_the_recording_around_it_may_not() -> None:
+    ada, bo = (list(scene(name).frames_TSS3) for name in ("ada", "bo"))
+    swapped = ada[: LENGTH // 2] + bo[LENGTH // 2 :]
+
+    def cause(first: int, what: What) -> str | None:
+        forged = [Segment(first / 25, LENGTH / 25, what)]
+        examiner = Examiner(CLOSE, finder, fps=FPS, size=SIZE, forged=forged)
+        list(examiner.watching(swapped))
+        found = examiner.judged()
+        assert found.measurements["face_share"] == 1.0 and found.measurements["drift"] is not None
+        return found.cause
+
+    assert cause(LENGTH // 2, "picture") is None and cause(LENGTH // 2, "both") is None
+    assert cause(LENGTH // 2, "sound") == "identity" and cause(LENGTH - 4, "both") == "identity"
 
 
 def test_a_light_that_fades_is_not_somebody_else() -> None:

@@ -15,7 +15,8 @@ import pytest
 from staged_scenes import FPS, LENGTH, SIZE, blinded, cast, finder, scene
 
 from forge.manipulations import MANIPULATIONS, Cast, Forgery, Scene, Segment, manipulation_named
-from forge.manipulations.face_swap import FaceSwap, choose
+from forge.manipulations.blending import Patch
+from forge.manipulations.face_swap import FaceSwap, Settings, below_hair, choose, face_weights
 from forge.manipulations.sounds import level_db
 from forge.manipulations.steady import Steady, drifting
 from forge.motion.controls import Controls
@@ -118,6 +119,42 @@ def test_a_swap_leaves_the_eyes_and_the_inside_of_the_mouth_to_the_target() -> N
     assert checked > 10
 
 
+@pytest.mark.parametrize("who", ["ada", "bo"])
+@pytest.mark.parametrize("fringe", [False, True])
+def test_a_swap_ends_above_the_brows_however_soft_its_border_and_low_the_hair(who: str, fringe: bool) -> None:
+    given, track = scene(who), Steady.of(scene(who))
+    points = track.points_TK3[0]
+    if fringe:
+        frames = given.frames_TSS3.copy()
+        frames[:, : int(points[[105, 334], 1].mean())] = 10
+        given = replace(given, frames_TSS3=frames)
+    for feather, forehead in ((0.04, 0.0), (0.04, 0.5), (0.012, 0.0), (0.012, 0.5)):
+        settings = below_hair(Settings(1.0, 1.0, feather, forehead), [(given, track, 0)])
+        patch = Patch.around(points, 20, SIZE)
+        weight = face_weights(points, patch, settings)
+        x, y = np.round(points[[105, 66, 107, 336, 296, 334], :2] - patch.origin).astype(int).T
+        assert weight[y, x].min() > 0.5
+        assert settings.forehead <= 0 if fringe else settings.forehead == forehead
+        assert settings.feather <= feather
+
+
+def test_hair_over_the_donors_temple_is_not_worn() -> None:
+    temple = (21, 162, 127)
+    frames = scene("bo").frames_TSS3.copy()
+    for image, face in zip(frames, scene("bo").faces, strict=True):
+        for landmark in temple:
+            cv2.circle(image, tuple(int(v) for v in face.landmarks[landmark, :2]), 8, (5, 5, 5), -1)
+    haired = replace(scene("bo"), frames_TSS3=frames)
+    plain, worn = (
+        FaceSwap().forge(scene("ada"), Cast(donor=donor), np.random.default_rng(1)) for donor in (scene("bo"), haired)
+    )
+    for index in range(0, LENGTH, 5):
+        points = scene("ada").faces[index].landmarks[:, :2]
+        x, y = np.round(points[4] + 0.85 * (points[list(temple)] - points[4])).astype(int).T
+        hairless, haired_face = (forgery.frames.at(index)[y, x].mean() for forgery in (plain, worn))
+        assert haired_face > 0.85 * hairless
+
+
 def test_the_donors_frame_is_changed_only_when_it_pays() -> None:
     track, worn = Steady.of(scene("ada")), Steady.of(scene("bo"))
     sharp = np.ones(LENGTH)
@@ -190,6 +227,11 @@ def test_a_null_fake_is_labelled_real_changes_next_to_nothing_and_yet_went_the_w
     assert MANIPULATIONS["null_blend"].label is Label.REAL and forgery.segments == () and not masks.any()
     assert 0 < change.mean() < 0.5
     assert change.max() < 60
+
+
+def test_only_a_head_that_moves_as_it_will_is_cut_in_where_others_fade() -> None:
+    for name in LIGHT:
+        assert forged(name, scene("ada"))[2].follows_recording == (name != "own_reenactment")
 
 
 @pytest.mark.parametrize("name", FORGERS)
@@ -283,6 +325,13 @@ def test_values_refuse_nonsense() -> None:
         Forgery(iter(()), None, None, (Segment(1.0, 2.0, "sound"), Segment(0.0, 1.5, "sound")))
     with pytest.raises(ForgeError, match="manipulation must be one of"):
         manipulation_named("face_swop")
+
+
+@pytest.mark.parametrize("name", [name for name in MANIPULATIONS if name != "own_reenactment_vasa"])
+def test_another_version_of_a_maker_has_another_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = MANIPULATIONS[name].fingerprint()
+    monkeypatch.setattr(f"forge.manipulations.{name}.VERSION", 1000)
+    assert MANIPULATIONS[name].fingerprint() != before
 
 
 def test_every_kind_travels_to_another_process_and_says_what_it_is_made_of() -> None:

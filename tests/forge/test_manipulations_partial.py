@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -70,6 +71,13 @@ def test_a_fade_lies_within_the_segment_and_not_at_the_ends_of_the_clip(fade: in
     between = (seen != OWN) & (seen != FALSE)
     assert np.flatnonzero(between).tolist() == [*range(10 - fade, 10), *range(25, 25 + fade)]
     assert (np.diff(seen[5:12].astype(int)) <= 0).all() and (np.diff(seen[23:30].astype(int)) >= 0).all()
+
+
+def test_of_a_head_that_is_elsewhere_no_mixture_is_shown_and_its_sound_fades_all_the_same() -> None:
+    elsewhere = replace(forgery(clip()), follows_recording=False)
+    made = within(elsewhere, clip(), [(0.2, 0.4)], fade_frames=2)
+    assert made.facts["fade_frames"] == 0 and np.abs(np.diff(made.sound.samples[:, 0])).max() < 0.1
+    assert set(levels(made).tolist()) == {OWN, FALSE}
 
 
 def test_the_sound_never_clicks() -> None:

@@ -3,7 +3,17 @@ import pytest
 from safetensors.numpy import save
 
 from forge.motion.hearing import Heard
-from forge.motion.listener import CHUNK, LIVE, WHOLE, Listener, Span, expected_shapes, shipped_listener, viseme_chances
+from forge.motion.listener import (
+    CHUNK,
+    LIVE,
+    WHOLE,
+    Listener,
+    RunningListener,
+    Span,
+    expected_shapes,
+    shipped_listener,
+    viseme_chances,
+)
 from forge.motion.visemes import VISEMES
 
 
@@ -27,6 +37,18 @@ def test_it_hears_no_farther_than_its_span(span: Span) -> None:
     changed[150] += 1.0
     moved = np.flatnonzero(np.abs(listener.logits(bands) - listener.logits(changed)).max(axis=1) > 0)
     assert moved.min() == 150 - span.after and moved.max() == 150 + span.before
+
+
+@pytest.mark.parametrize("span", [WHOLE, LIVE])
+def test_told_in_pieces_it_hears_what_it_hears_in_the_whole(span: Span) -> None:
+    listener = random_listener(span=span)
+    bands = np.random.default_rng(1).standard_normal((120, 80)).astype(np.float32)
+    running = RunningListener(listener)
+    told = [running.push(piece) for piece in np.split(bands, [1, 2, 9, 50, 54, 58])]
+    assert [sum(map(len, told[: n + 1])) for n in range(7)] == [
+        max(0, heard - span.after) for heard in (1, 2, 9, 50, 54, 58, 120)
+    ]
+    assert np.allclose(np.concatenate(told), listener.logits(bands)[: 120 - span.after], atol=1e-4)
 
 
 def test_the_live_listener_waits_for_no_more_than_the_next_video_frame() -> None:

@@ -116,6 +116,25 @@ def test_missing_and_damaged_weights_are_told_in_one_line(tmp_path: Path, monkey
     assert "\n" not in str(refusal.value)
 
 
+def test_live_talks_have_weights_of_their_own_until_somebody_asks_for_steps_or_guidance() -> None:
+    assert MotionSource(DIFFUSION).live_weights == sources.LIVE_WEIGHTS != MotionSource(DIFFUSION).weights
+    assert MotionSource(DIFFUSION, steps=3).live_weights == sources.TEACHER_WEIGHTS
+    assert MotionSource.parse(DIFFUSION, guidance="none").live_weights == sources.TEACHER_WEIGHTS
+    facts = MotionSource(DIFFUSION).live_facts()
+    assert facts == {"motion_sha256": sha256_of(sources.LIVE_WEIGHTS), "motion_steps": 1, "motion_guidance": {}}
+
+
+def test_own_weights_are_drawn_live_as_they_are(weights: Path) -> None:
+    assert MotionSource(str(weights)).live_weights == weights
+    assert MotionSource(str(weights)).live_facts()["motion_sha256"] == sha256_of(weights)
+
+
+def test_weights_of_live_talks_are_refused_for_a_clip_in_one_line() -> None:
+    with pytest.raises(ForgeError, match=r"cannot be spoken: these weights draw live talks.*forge live") as refusal:
+        MotionSource(str(sources.LIVE_WEIGHTS)).speak(tone(0.5), FPS, Controls())
+    assert "\n" not in str(refusal.value)
+
+
 def test_speech_that_is_too_short_is_refused_by_both(weights: Path) -> None:
     for source in (MotionSource(BASELINE), MotionSource(str(weights))):
         with pytest.raises(ForgeError, match=r"cannot be spoken: .*0\.2 s"):

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from forge.motion.controls import Controls
 from forge.motion.denoiser import DenoiserShape, MotionDenoiser
+from forge.motion.diffusion import LAST_TIME
 from forge.motion.features import INDEX, NAMES
 from forge.motion.hearing import BANDS, Ear, hear
-from forge.motion.windows import MotionModel
+from forge.motion.sources import LIVE_WEIGHTS
+from forge.motion.windows import MotionModel, motion_by_diffusion
 from forge.stream import ALGORITHMIC_DELAY_SECONDS, LiveMotion
 from media.clip import Waveform
 
@@ -18,6 +22,12 @@ def model() -> MotionModel:
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return MotionModel(network, torch.zeros(len(NAMES)), torch.full((len(NAMES),), 0.1))
+
+
+@pytest.fixture(scope="module")
+def quick_model(model) -> MotionModel:
+    """A network of live talks: one step, noise ahead in three tokens."""
+    return replace(model, folded_steps=1, stretches=(1, 2, 4))
 
 
 def voice(seconds: float) -> np.ndarray:
@@ -38,10 +48,11 @@ def test_every_forty_milliseconds_of_sound_become_one_frame(model):
     assert len(drawn(model, [voice(1.01)])[1]) == 26
 
 
-def test_chunks_of_any_length_give_the_same_motion(model):
-    sound = voice(0.9)
+@pytest.mark.parametrize("kind", ["model", "quick_model"])
+def test_chunks_of_any_length_give_the_same_motion(kind, request):
+    network, sound = request.getfixturevalue(kind), voice(0.9)
     pieces = np.split(sound, [1, 700, 701, 5000, 5600, 12_000])
-    assert np.array_equal(drawn(model, [sound])[0], drawn(model, pieces)[0])
+    assert np.array_equal(drawn(network, [sound])[0], drawn(network, pieces)[0])
 
 
 def test_a_frame_waits_for_its_lookahead_and_no_longer(model):
@@ -53,12 +64,39 @@ def test_a_frame_waits_for_its_lookahead_and_no_longer(model):
     assert min(came) >= ALGORITHMIC_DELAY_SECONDS - 1e-9
 
 
-def test_sound_after_the_lookahead_cannot_change_a_frame(model):
+@pytest.mark.parametrize("kind", ["model", "quick_model"])
+def test_sound_after_the_lookahead_cannot_change_a_frame(kind, request):
+    model = request.getfixturevalue(kind)
     one, other = voice(0.6), voice(0.6)
     other[8000:] = 0.0  # from 0.5 s on
     a, b = drawn(model, [one])[0], drawn(model, [other])[0]
     # frame 10 shows 0.40-0.44 s and knows the sound up to 0.4875 s
     assert np.array_equal(a[:11], b[:11]) and not np.allclose(a[12:], b[12:])
+
+
+def test_two_seeds_of_the_shipped_network_have_other_heads_and_the_same_lips():
+    shipped = MotionModel.load(LIVE_WEIGHTS)
+    one, other = (drawn(shipped, [voice(2.0)], seed=seed)[0] for seed in (1, 2))
+    assert np.corrcoef(one[:, INDEX["jawOpen"]], other[:, INDEX["jawOpen"]])[0, 1] > 0.9
+    assert np.abs(one - other)[:, [INDEX["yaw"], INDEX["pitch"]]].mean() > 0.5
+
+
+def test_a_network_of_live_talks_is_asked_once_a_frame_and_sees_the_noise_ahead(quick_model, monkeypatch):
+    seen = []
+    clean = MotionModel.clean
+
+    def counted(self, noisy, time, given):
+        seen.append((noisy.shape[1], float(time), int(given.heard_BT.sum())))
+        return clean(self, noisy, time, given)
+
+    monkeypatch.setattr(MotionModel, "clean", counted)
+    drawn(quick_model, [voice(0.4)])
+    assert seen == [(3, pytest.approx(LAST_TIME), 1)] * 10
+
+
+def test_weights_of_live_talks_draw_no_whole_windows(quick_model):
+    with pytest.raises(ValueError, match="draw live talks, frame by frame; use forge live"):
+        motion_by_diffusion(quick_model, Waveform(voice(0.5)[:, None], 16_000))
 
 
 def test_live_gaze_and_distance_are_obeyed_by_the_conditions(model):

@@ -129,13 +129,13 @@ def test_certificate_time_and_checks_are_told(originals: dict[str, Path], tmp_pa
 def findings(not_after: datetime, explanation: str) -> Findings:
     """A file that the C2PA library trusts, with a certificate and a time-stamp of our choice."""
     success = [
-        {"code": "signingCredential.trusted"},
+        {"code": "signingCredential.trusted", "explanation": "found in [urn:news] trust anchors"},
         {"code": "timeStamp.trusted", "explanation": explanation},
     ]
     report = {
         "active_manifest": "m",
         "manifests": {"m": {"signature_info": {"common_name": "Anna"}}},
-        "validation_results": {"activeManifest": {"success": success}, "trustListUri": "urn:news"},
+        "validation_results": {"activeManifest": {"success": success}},
         "validation_state": "Trusted",
     }
     certificate = {"validity": {"notAfter": not_after.isoformat()}}

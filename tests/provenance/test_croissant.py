@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,25 @@ def test_the_catalog_is_named_with_its_digest_and_columns_with_holes_are_left_ou
     names = [one["name"] for one in facts["recordSet"][0]["field"]]
     assert "person" not in names
     assert {"id", "path", "sha256", "label", "split", "seconds"} <= set(names)
+
+
+def with_folders(catalog: Path, *folders: str) -> list[str]:
+    """Patterns of the sets of files, when each of these folders holds a film more."""
+    with catalog.open("a") as lines:
+        lines.writelines(json.dumps({"id": f"x{n}", "path": f"{one}/a.mp4"}) + "\n" for n, one in enumerate(folders))
+    return [one["includes"] for one in described(catalog)["distribution"][1:]]
+
+
+def test_a_folder_whose_name_is_a_pattern_is_named_as_it_is(catalog: Path) -> None:
+    (pattern,) = set(with_folders(catalog, "take [1]*")) - {"clips/*.mp4"}
+    assert fnmatch(f"{catalog.parent}/take [1]*/a.mp4", f"*/{pattern}") and not fnmatch("take 1/a.mp4", pattern)
+
+
+def test_folders_without_end_are_few_sets_of_files(catalog: Path) -> None:
+    inner = [f"{split}/{n}/film" for split in ("train", "val") for n in range(200)]
+    assert with_folders(catalog, *inner) == ["clips/*.mp4", "train/**/*.mp4", "val/**/*.mp4"]
+    assert all(any(fnmatch(f"{one}/a.mp4", p) for p in ("train/**/*.mp4", "val/**/*.mp4")) for one in inner)
+    assert with_folders(catalog, *(f"speaker {n}" for n in range(200))) == ["**/*.mp4"]
 
 
 def test_it_is_covered_by_the_signature_of_the_dataset(catalog: Path) -> None:

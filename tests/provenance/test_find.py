@@ -21,9 +21,10 @@ from provenance.cli import app
 from provenance.credential import Standing, read_credential, read_manifest
 from provenance.durable import DurableMaker, bindings, keeper
 from provenance.errors import ProvenanceError
-from provenance.find import Found, find_credential, perceive
-from provenance.fingerprint import PICTURE_ALGORITHM
+from provenance.find import Found, find_credential
+from provenance.fingerprint import PICTURE_ALGORITHM, Fingerprint, PictureFingerprinter
 from provenance.identity import create_identity
+from provenance.perceiving import perceive
 from provenance.signing import sign_file
 from provenance.store import CredentialStore, store_folder
 from provenance.trust import TrustAnchors
@@ -110,6 +111,37 @@ def test_an_unmarked_one_is_found_by_its_fingerprint(tmp_path: Path) -> None:
     assert found.credential is not None
     assert found.credential.sha256 == read_credential(path).sha256
     assert found.heard is None
+
+
+@pytest.mark.parametrize("watermark", [True, False])
+def test_a_mirrored_copy_is_found_and_told(watermark: bool, tmp_path: Path) -> None:
+    path = signed(tmp_path, original(), watermark=watermark)
+    clip = read_clip(path)
+    flipped = Clip(np.ascontiguousarray(clip.frames[:, :, ::-1]), clip.fps, clip.sound)
+    write_clip(flipped, tmp_path / "copy.mp4", crf=28, preset="veryfast")
+    found = find(tmp_path / "copy.mp4")
+    assert found.how == ("watermark" if watermark else "fingerprint")
+    assert found.likeness is not None and found.likeness.is_mirrored
+    assert "it is mirrored: left and right are swapped" in found.reasons
+    # the mark, or the print, is of that very picture: nothing was copied onto another one
+    assert found.difference is not None and found.difference < 0.4
+    assert not any("not those of the original" in reason for reason in found.reasons)
+
+
+def test_a_mirrored_print_is_mirrored_back_by_mirroring_again() -> None:
+    prints = perceived_prints()
+    swapped = prints.mirrored()
+    assert not np.array_equal(swapped.look_SHW, prints.look_SHW)
+    back = swapped.mirrored()
+    assert np.array_equal(back.look_SHW, prints.look_SHW) and np.array_equal(back.motion_THW, prints.motion_THW)
+    assert all(np.array_equal(one, other) for one, other in zip(back.later, prints.later, strict=True))
+
+
+def perceived_prints() -> Fingerprint:
+    pictures = PictureFingerprinter()
+    for number, image in enumerate(original().frames[:20]):
+        pictures.add(number / 25, image)
+    return Fingerprint(*pictures.prints(), later=pictures.later())
 
 
 def test_another_clip_is_not_found(tmp_path: Path) -> None:

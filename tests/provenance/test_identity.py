@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from provenance.checkup import check_up
 from provenance.credential import ProvenanceError
@@ -18,7 +21,14 @@ from provenance.identity import (
     development_identity,
     renew,
 )
-from provenance.trust import DEVELOPMENT_MARK, TrustAnchors, TrustList, identity_folder, judge_chain
+from provenance.trust import (
+    DEVELOPMENT_MARK,
+    EXTENDED_KEY_USAGES,
+    TrustAnchors,
+    TrustList,
+    identity_folder,
+    judge_chain,
+)
 
 
 def silent(line: str) -> None:
@@ -182,6 +192,68 @@ def test_a_chain_is_judged_by_every_link(tmp_path: Path) -> None:
     assert judge_chain([leaf, foreign], ours).fault == "signingCredential.invalid"
     assert judge_chain([issuer], ours).fault == "signingCredential.invalid", "an authority is no signer"
     assert judge_chain([leaf, issuer], ours, now=late).fault == "signingCredential.expired"
+
+
+def own_authority(*limits: tuple[x509.ExtensionType, bool]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """An authority with a key of its own, and with these extensions, critical or not."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return certified("Authority", key, key, x509.BasicConstraints(ca=True, path_length=None), *limits), key
+
+
+def certified(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    by: ec.EllipticCurvePrivateKey,
+    basic: x509.BasicConstraints,
+    *limits: tuple[x509.ExtensionType, bool],
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority")]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=9))
+        .add_extension(basic, critical=True)
+    )
+    for extension, critical in limits:
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(by, hashes.SHA256())
+
+
+ANYBODY = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+NEWS_ONLY = x509.NameConstraints([x509.DNSName("news.example")], None)
+
+
+@pytest.mark.parametrize(
+    ("of_authority", "of_signer", "is_believed"),
+    [
+        ([], [], True),
+        ([(ANYBODY, False)], [(ANYBODY, False)], True),
+        ([(ANYBODY, True)], [], False),
+        ([(NEWS_ONLY, True)], [], False),
+        ([(NEWS_ONLY, False)], [], False),
+        ([], [(ANYBODY, True)], False),
+    ],
+)
+def test_limits_that_are_not_judged_are_not_passed_over(
+    of_authority: list[tuple[x509.ExtensionType, bool]],
+    of_signer: list[tuple[x509.ExtensionType, bool]],
+    is_believed: bool,
+) -> None:
+    root, root_key = own_authority(*of_authority)
+    usages: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.KeyUsage(True, False, False, False, False, False, False, False, False), True),
+        (x509.ExtendedKeyUsage([x509.ObjectIdentifier(EXTENDED_KEY_USAGES[0])]), False),
+    ]
+    own = ec.generate_private_key(ec.SECP256R1())
+    leaf = certified("Anna", own, root_key, x509.BasicConstraints(ca=False, path_length=None), *usages, *of_signer)
+    trust = TrustAnchors((TrustList("t", "urn:t", root.public_bytes(Encoding.PEM).decode()),))
+    verdict = judge_chain([leaf], trust)
+    assert (verdict.vouched_by is not None) is is_believed
+    assert (verdict.fault is not None) is bool(of_signer and not is_believed)
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_fresh_identity() -> None:

@@ -5,9 +5,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import c2pa
 import pytest
@@ -15,7 +16,7 @@ from containers import flip_content
 
 from provenance import signing, streams
 from provenance.claims import Claim, Ingredient, SourceType
-from provenance.credential import ProvenanceError, Standing, read_credential, strict_settings
+from provenance.credential import Credential, ProvenanceError, Standing, read_credential, strict_settings
 from provenance.identity import SigningIdentity, development_identity
 from provenance.record import Record
 from provenance.signing import sign_file
@@ -33,6 +34,13 @@ def raw_manifest(path: Path, *, detailed: bool = False) -> dict[str, Any]:
         manifest = report["manifests"][report["active_manifest"]]
         assert isinstance(manifest, dict)
         return manifest
+
+
+def assert_read_back(credential: Credential, film: Path) -> None:
+    """What signing a film told is what a reading tells, but for the hash, which was taken from the film itself."""
+    read = read_credential(film)
+    assert [one.code for one in read.checks if one not in credential.checks] == ["assertion.bmffHash.match"]
+    assert credential == replace(read, checks=credential.checks)
 
 
 def test_everything_claimed_is_read_back(originals: Originals, tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ def test_everything_claimed_is_read_back(originals: Originals, tmp_path: Path) -
     assert credential.standing is Standing.TRUSTED
     assert credential.file == str(tmp_path / "out.mp4")
     assert credential.sha256 == hashlib.sha256((tmp_path / "out.mp4").read_bytes()).hexdigest()
-    assert credential == read_credential(tmp_path / "out.mp4")
+    assert_read_back(credential, tmp_path / "out.mp4")
     assert credential.record == record
     assert (credential.title, credential.declares_synthetic) == ("Anna says hello", True)
     assert credential.source_types == ("trainedAlgorithmicMedia",)
@@ -233,15 +241,33 @@ def test_a_large_film_is_hashed_in_pieces_where_the_library_can_read_them(
 def test_a_result_that_does_not_hold_is_not_delivered(
     originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sign_into = signing._sign_into
+    write = signing._write_by_library
 
-    def spoil(temporary: Path, *rest: object) -> None:
-        sign_into(temporary, *rest)  # type: ignore[arg-type]
-        temporary.write_bytes(flip_content(temporary.read_bytes(), "mp4"))
+    def spoil(order: Any, reading: Any, writing: BinaryIO, **how: bool) -> bytes:
+        manifest = write(order, reading, writing, **how)
+        content = Path(writing.name).read_bytes()
+        Path(writing.name).write_bytes(flip_content(content, "png"))
+        return manifest
 
-    monkeypatch.setattr(signing, "_sign_into", spoil)
-    with pytest.raises(ProvenanceError, match="the video was changed"):
-        sign_file(originals["clip.mp4"], tmp_path / "out.mp4", SYNTHETIC)
+    monkeypatch.setattr(signing, "_write_by_library", spoil)
+    with pytest.raises(ProvenanceError, match="the content was changed"):
+        sign_file(originals["clip.png"], tmp_path / "out.png", SYNTHETIC)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "complaint"),
+    [(b"jumd", "is no C2PA manifest"), (b"uuid", "where it was put"), (b"Newsroom", "does not hold")],
+)
+def test_a_film_whose_manifest_does_not_hold_is_not_delivered(
+    spoiled: bytes, complaint: str, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(builder: Any, mime: str) -> bytes:
+        return streams.signed_box(builder, mime).replace(spoiled, spoiled.swapcase())
+
+    monkeypatch.setattr(signing, "signed_box", spoil)
+    with pytest.raises(ProvenanceError, match=complaint):
+        sign_file(originals["clip.mp4"], tmp_path / "out.mp4", replace(SYNTHETIC, title="Newsroom"))
     assert not list(tmp_path.iterdir())
 
 

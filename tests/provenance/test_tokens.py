@@ -16,15 +16,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from provenance import tokens
 from provenance.claims import Claim, SourceType
 from provenance.credential import ProvenanceError, Standing, read_credential
 from provenance.identity import _certify, create_identity
 from provenance.signatures import sign_bytes, signature_holds
 from provenance.signing import sign_file
-from provenance.tokens import TokenAddress, token_identity
+from provenance.tokens import TokenAddress, TokenKey, token_identity
 from provenance.trust import TrustAnchors
 
 PIN = "4711"
+CAPTURE = Claim(source_type=SourceType.DIGITAL_CAPTURE)
 KEYS: dict[str, Callable[[], Any]] = {
     "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -109,6 +111,39 @@ def test_keys_in_a_token_sign_from_the_command_line_and_in_several_processes(
     trust = TrustAnchors.default([token / "authority" / "root.pem"])
     for path in (tmp_path / "out").iterdir():
         assert read_credential(path, trust=trust).standing is Standing.TRUSTED
+
+
+def test_a_token_that_is_there_a_moment_later_is_used_and_a_wrong_pin_tried_once(
+    token: Path, originals: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pkcs11
+
+    tried: list[str] = []
+    opened = TokenKey._opened
+
+    def late(key: TokenKey, module: object, library: object) -> object:
+        tried.append("opened")
+        if len(tried) < 3:
+            raise pkcs11.exceptions.GeneralError if len(tried) == 1 else pkcs11.exceptions.NoSuchToken
+        return opened(key, module, library)
+
+    monkeypatch.setattr(TokenKey, "_opened", late)
+    monkeypatch.setattr(tokens, "_PAUSES", (0.0, 0.0))
+    identity = token_identity(address(token, "es256"), token / "es256.pem")
+    trust = TrustAnchors.default([token / "authority" / "root.pem"])
+    credential = sign_file(originals["clip.png"], tmp_path / "a.png", CAPTURE, identity=identity, trust=trust)
+    assert credential.standing is Standing.TRUSTED
+    assert len(tried) == 3
+
+    def wrong(key: TokenKey, module: object, library: object) -> object:
+        tried.append("wrong")
+        raise pkcs11.exceptions.PinIncorrect
+
+    monkeypatch.setattr(TokenKey, "_opened", wrong)
+    identity = token_identity(address(token, "es256"), token / "es256.pem")
+    with pytest.raises(ProvenanceError, match="did not sign"):
+        sign_file(originals["clip.png"], tmp_path / "b.png", CAPTURE, identity=identity)
+    assert tried.count("wrong") == 1
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,10 @@ def _make_clip(folder: Path, number: int, name: str, label: str, person: str, sp
     write_truth(folder / "truth" / f"{name}.parquet", FRAMES, Fraction(25), None, masks)
     extra: dict[str, Any] = {"frames": FRAMES, "truth": f"truth/{name}.parquet", "masks": masks, "language": "en"}
     extra |= {"controls": {"emotion": "happy"}} if maker == "mesh" else {"controls": None}
-    extra |= {"segments": PARTS[name], "original": f"c{number - 1}"} if name in ("c5", "c7") else {}
-    extra |= {"segments": PARTS[name], "original": "c0"} if name == "c2" else {}
+    # two ways to tell what a forgery was made from: as the factory does, and as readers of other datasets do
+    extra |= {"pair": 2} if name in ("c4", "c5") else {}
+    extra |= {"segments": PARTS[name]} if name in PARTS else {}
+    extra |= {"original": {"c2": "c0", "c7": "c6"}[name]} if name in ("c2", "c7") else {}
     return Sample(
         id=name,
         path=f"clips/{name}.mp4",
@@ -105,7 +107,7 @@ def many_samples(folder: Path, count: int) -> Path:
             (folder / "clips" / f"{n}.mp4").write_bytes(content)
             label = Label.REAL if n % 2 else Label.SYNTHETIC
             split = ("train", "train", "val", "test")[n // 2 % 4]
-            facts = {"frames": 3, "note": "x" * 200}
+            facts: dict[str, Any] = {"frames": 3, "note": "x" * 200}
             sample = Sample(
                 f"n{n}", f"clips/{n}.mp4", label, hashlib.sha256(content).hexdigest(), person=f"{split}-{n % 50}",
                 maker="m", split=split, extra=facts,

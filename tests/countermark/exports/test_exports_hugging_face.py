@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,28 @@ def test_parquet_holds_the_films_and_what_is_known_beside_them(parquet: Path, da
     (tmp_path / "one.mp4").write_bytes(rows["c1"]["video"]["bytes"])
     credential = read_credential(tmp_path / "one.mp4")
     assert credential.standing is Standing.TRUSTED and credential.declares_synthetic is True
+
+
+def test_films_are_not_packed_again(parquet: Path) -> None:
+    groups = pq.ParquetFile(parquet / "data" / "train-000000.parquet").metadata.row_group(0)
+    packed = {one.path_in_schema: one.compression for one in map(groups.column, range(groups.num_columns))}
+    assert {packed[name] for name in ("video.bytes", "truth", "masks")} == {"UNCOMPRESSED"} and packed[
+        "facts"
+    ] == "ZSTD"
+
+
+def test_what_the_readme_says_opens_the_folder(
+    videofolder: Path, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install -e .[dev]")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for folder in (videofolder, parquet):
+        text = (folder / "README.md").read_text()
+        (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+        found: dict[str, Any] = {}
+        exec(code.replace("FOLDER", str(folder)), found)
+        film = found["films"]["train"][0]["video"]
+        assert film["path"].endswith("c0.mp4") and "pip install torchcodec" in text
 
 
 def test_parquet_streams(parquet: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -69,13 +71,21 @@ def test_shards_are_bounded(dataset: Path, tmp_path: Path) -> None:
     assert [s["name"] for s in index["shards"] if s["split"] == "train"] == [f"train-00000{n}.tar" for n in range(4)]
 
 
+def test_the_readme_opens_every_shard_of_a_split(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed: pip install -e .[dev]")
+    export_dataset(dataset, tmp_path / "out", "webdataset", Wishes(shard_bytes=1))
+    for folder in (tmp_path / "out", shards):
+        (names,) = re.findall(r'WebDataset\("FOLDER/(.+?)"', (folder / "README.md").read_text())
+        found = webdataset.WebDataset(f"{folder}/{names}", shardshuffle=False).decode()
+        assert [one["json"]["id"] for one in found] == ["c0", "c1", "c2", "c3"]
+
+
 def test_ids_with_dots_and_folders_stay_apart_as_keys(dataset: Path, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed: pip install -e .[dev]")
     odd = {"c0": "a/clip.v1.mp4", "c1": "a/clip.v2.mp4"}
     lines = [json.loads(line) for line in (dataset / "catalog.jsonl").read_text().splitlines()]
-    (tmp_path / "ds").mkdir()
     for name in ("clips", "truth", "masks"):
-        (tmp_path / "ds" / name).symlink_to(dataset / name)
+        shutil.copytree(dataset / name, tmp_path / "ds" / name)
     text = "".join(json.dumps(line | {"id": odd.get(line["id"], line["id"])}) + "\n" for line in lines)
     (tmp_path / "ds" / "catalog.jsonl").write_text(text)
     export_dataset(tmp_path / "ds", tmp_path / "out", "webdataset", Wishes(split="train"))
