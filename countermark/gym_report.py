@@ -61,11 +61,13 @@ def to_html(report: Plain) -> str:
 def headline(report: Plain) -> str:
     """What can be said when all comparisons are counted."""
     won, lost = len(report["won"]), len(report["lost"])
-    made = report["comparisons"]["made"]
+    made, silent = report["comparisons"]["made"], report["comparisons"]["not_measurable"]
     if not made:
         return "Nothing could be compared: too few clips or people"
     if not won and not lost:
-        return "No difference that holds"
+        # where little could be measured, nothing found is no news
+        few = f", in {made} of {made + silent} comparisons: the others had too few clips or people" if silent else ""
+        return f"No difference that holds{few}"
     parts = [f"{count} {word}" for count, word in ((won, "better"), (lost, "worse")) if count]
     return f"{' and '.join(parts)}, of {made} comparisons"
 

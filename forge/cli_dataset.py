@@ -88,6 +88,9 @@ def make(
     method: Annotated[str, typer.Option(help="How faces are drawn: mesh or vasa.")] = "mesh",
     maker: MakerNames = None,
     foreign: Foreigners = None,
+    foreign_limit: Annotated[
+        float, typer.Option(min=1.0, help="Seconds a generator of yours may take for one clip.")
+    ] = 600.0,
     motion: Annotated[
         str | None, typer.Option(help="baseline, diffusion or a .safetensors file, instead of the recipe's.")
     ] = None,
@@ -116,7 +119,7 @@ def make(
         design = recipe_named(recipe)
         if motion is not None:
             design = replace(design, motions=(MotionSource.parse(motion),))
-        others = tuple(Foreign.parse(text) for text in foreign or ())
+        others = tuple(Foreign.parse(text, limit_seconds=foreign_limit) for text in foreign or ())
         if maker or others:
             design = replace(design, makers=(*(maker or design.makers), *(one.full_name for one in others)))
         request = Request(

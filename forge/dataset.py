@@ -198,7 +198,10 @@ def _recordings(request: Request, makers: Makers) -> list[Entry]:
     everyone = str(said) if said is not None and said.kind is DeclarationKind.CONSENT else None
     for entry in entries:
         if entry.known.consent:
-            Declaration.consent(entry.known.consent)  # "no" is no consent: the same rule as for portraits
+            try:
+                Declaration.consent(entry.known.consent)  # "no" is no consent: the same rule as for portraits
+            except ForgeError as error:
+                raise ForgeError(f"{request.real}, {entry.known.name}: {error}") from error
     entries = [replace(e, known=replace(e.known, consent=e.known.consent or everyone)) for e in entries]
     silent = [entry.known.name for entry in entries if not entry.known.consent]
     if silent:
@@ -296,7 +299,8 @@ def _sign(
         )
         about = About(
             name=request.recipe.name,
-            description="Talking heads made from portraits and speech, each signed and labelled synthetic.",
+            description="Talking heads made from portraits, speech and recordings, each signed and labelled real or "
+            "synthetic.",
             use_cases="Training and measuring detectors of synthetic faces. Not for passing a person off.",
         )
         write_croissant(request.folder / CATALOG_FILE, about=about, record=record)

@@ -58,6 +58,8 @@ class LivePlan:
     """Of the error of the step from the student's own last frame, beside the error of the place."""
     past_noise: float = 0.02
     """Deviation of noise on the past, beside the student's own errors."""
+    mouth_gain: float = 1.2
+    """Deviation of the teacher's lips over the student's, on 27 utterances: .073 / .060."""
     afresh: float = 0.02
     """Chance that a walker is set on the teacher's way anew, at another place."""
 
@@ -236,7 +238,9 @@ class LiveDistiller:
 
     def averaged(self) -> MotionModel:
         """The student with the running mean of its weights."""
-        return replace(self.teacher, network=self.running, folded_steps=1, stretches=self.plan.stretches)
+        plan = self.plan
+        live = replace(self.teacher, network=self.running, folded_steps=1, stretches=plan.stretches)
+        return replace(live, mouth_gain=plan.mouth_gain)
 
 
 def distil_live(

@@ -139,8 +139,14 @@ class Filming:
                 (folder / name).mkdir(exist_ok=True)
         try:
             footage = self.stage.footage(clip)
+            partly = (footage.segments or ()) if clip.segments is not None else ()
             examiner = Examiner(
-                self.job.gate, self.stage.crew.looking, fps=recipe.fps, size=recipe.size, length=clip.frames
+                self.job.gate,
+                self.stage.crew.looking,
+                fps=recipe.fps,
+                size=recipe.size,
+                length=clip.frames,
+                forged=partly,
             )
             measured: dict[str, float | None] = {}
 

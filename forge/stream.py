@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from forge.motion.chance import LATE_FRAMES, mouth_angle, noise_ahead
+from forge.motion.chance import LATE_FRAMES, MOUTH, mouth_angle, noise_ahead
 from forge.motion.controls import Controls
 from forge.motion.denoiser import MotionDenoiser
 from forge.motion.diffusion import guided, sample
@@ -136,5 +136,8 @@ class LiveMotion:
         drawn = sample(denoise, noise, self._steps)[:, :1]
         self._past_motion = torch.cat([self._past_motion[:, 1:], drawn], dim=1)
         self._past_audio = torch.cat([self._past_audio[:, 1:], audio[:, :1]], dim=1)
-        plain = arrived(np.asarray(self._model.plain(drawn[0]).numpy(), np.float32), self._wish)
+        told = torch.where(
+            MOUTH, self._model.mouth_gain * drawn[0], drawn[0]
+        )  # after it was carried on, or it would grow
+        plain = arrived(np.asarray(self._model.plain(told).numpy(), np.float32), self._wish)
         return np.asarray(obeyed(plain, self._controls, first=self._next)[0])

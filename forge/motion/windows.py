@@ -73,6 +73,9 @@ class MotionModel:
     """Steps of the sampler that a distilled network was made for, guidance folded in; 0 for one that was not."""
     stretches: tuple[int, ...] = ()
     """Of a network of live talks: frames of noise behind each token (`chance.noise_ahead`); () for one of windows."""
+    mouth_gain: float = 1.0
+    """Of a network of live talks: what its mouth's departures are scaled by once they are drawn. It was taught to be
+    right on average, and the mean of what may follow opens and closes less than any of it."""
 
     def clean(self, noisy_BTM: Tensor, time_B: Tensor, given: Conditions) -> Tensor:
         """The network's guess of the clean motion (B, T, M), mouth and rest each in its manner."""
@@ -111,6 +114,7 @@ class MotionModel:
             shape = DenoiserShape(**{key: int(facts[key]) for key in asdict(DenoiserShape())})
             folded_steps = int(facts["folded_steps"])
             stretches = tuple(int(frames) for frames in facts.get("stretches", ()))
+            mouth_gain = float(facts.get("mouth_gain", 1.0))
             mean_M, deviation_M = tensors.pop("scale.mean"), tensors.pop("scale.deviation")
             network = MotionDenoiser(shape)
             network.load_state_dict(tensors)
@@ -125,6 +129,7 @@ class MotionModel:
             deviation_M.to(device),
             folded_steps=folded_steps,
             stretches=stretches,
+            mouth_gain=mouth_gain,
         )
 
     def save(self, path: Path) -> None:
@@ -133,7 +138,7 @@ class MotionModel:
         tensors |= {"scale.mean": self.mean_M.float().cpu(), "scale.deviation": self.deviation_M.float().cpu()}
         facts: dict[str, object] = asdict(self.network.shape) | {"folded_steps": self.folded_steps}
         if self.stretches:
-            facts["stretches"] = list(self.stretches)
+            facts |= {"stretches": list(self.stretches), "mouth_gain": self.mouth_gain}
         # one entry only: safetensors writes several in random order, and equal weights are to be equal bytes
         write_whole(path, save(tensors, {"motion": json.dumps(facts, sort_keys=True)}))
 

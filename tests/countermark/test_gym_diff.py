@@ -197,6 +197,11 @@ def test_factors_of_which_nothing_could_be_measured_are_listed_in_one_place() ->
     assert "<dt>emotion</dt><dd>happy (1), sad (1)</dd>" in page.split("Too few clips to tell")[1]
 
 
-def test_without_a_difference_the_headline_says_so() -> None:
+def test_without_a_difference_the_headline_says_so_and_in_how_many_comparisons() -> None:
     mine = answers({"mesh": 0.0, "face_swap": 0.0})
-    assert headline(report_of(difference(mine, (0.6, 0.6)), mine)) == "No difference that holds"
+    report = report_of(difference(mine, (0.6, 0.6)), mine)
+    counts = {"made": 3, "not_measurable": 0}
+    assert headline(report | {"comparisons": counts}) == "No difference that holds"
+    told = headline(report | {"comparisons": counts | {"not_measurable": 75}})
+    assert told == "No difference that holds, in 3 of 78 comparisons: the others had too few clips or people"
+    assert headline(report | {"comparisons": counts | {"made": 0}}).startswith("Nothing could be compared")

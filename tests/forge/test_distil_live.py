@@ -91,6 +91,7 @@ def test_a_run_leaves_weights_that_live_talks_are_drawn_with(teacher, tmp_path):
     distil_live(teacher, tmp_path / "data", tmp_path / "run", PLAN, time_budget_minutes=0.0)
     model = MotionModel.load(tmp_path / "run" / "motion_live.safetensors")
     assert model.folded_steps == 1 and model.stretches == PLAN.stretches
+    assert model.mouth_gain == PLAN.mouth_gain
     assert json.loads((tmp_path / "run" / "distillation.json").read_text())["walkers"] == PLAN.walkers
     live = LiveMotion(model, Controls(seed=1))
     sound = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)

@@ -166,7 +166,7 @@ def test_recordings_are_forged_with_consent_only(inputs: Path, tmp_path: Path, o
         made(silent, tmp_path / "out", real=silent / "real")  # that portraits show nobody says nothing of recordings
     name = min(path.name for path in (silent / "real").glob("*.mp4"))
     (silent / "real" / "real.csv").write_text(f"file,consent\n{name},no\n")
-    with pytest.raises(ForgeError, match="consent must say who agreed"):
+    with pytest.raises(ForgeError, match=f"{name}: consent must say who agreed"):
         made(silent, tmp_path / "out", real=silent / "real")
     (silent / "real" / "real.csv").unlink()
     assert not (tmp_path / "out").exists()

@@ -94,6 +94,15 @@ def test_a_network_of_live_talks_is_asked_once_a_frame_and_sees_the_noise_ahead(
     assert seen == [(3, pytest.approx(LAST_TIME), 1)] * 10
 
 
+def test_the_gain_of_the_mouth_is_no_part_of_what_is_carried_on(quick_model):
+    talker = replace(quick_model, mean_M=torch.full((len(NAMES),), 0.4), deviation_M=torch.full((len(NAMES),), 0.02))
+    plain = drawn(talker, [voice(0.6)])[0]
+    wide = drawn(replace(talker, mouth_gain=1.5), [voice(0.6)])[0]
+    jaw, yaw = INDEX["jawOpen"], INDEX["yaw"]
+    assert np.allclose(wide[:, jaw] - 0.4, 1.5 * (plain[:, jaw] - 0.4), atol=1e-5) and plain[:, jaw].std() > 1e-3
+    assert np.array_equal(wide[:, yaw], plain[:, yaw])
+
+
 def test_weights_of_live_talks_draw_no_whole_windows(quick_model):
     with pytest.raises(ValueError, match="draw live talks, frame by frame; use forge live"):
         motion_by_diffusion(quick_model, Waveform(voice(0.5)[:, None], 16_000))
