@@ -214,7 +214,7 @@ def kills(
     for number in range(times):
         progress.unlink(missing_ok=True)
         # so many more clips, and a moment: by time alone a slow machine would be killed while it starts, and only then
-        goal = made(folder) + draw.randint(0, max(1, 2 * clips // times - 2))
+        goal = made(folder) + draw.randint(0, max(1, int(1.4 * clips / times)))
         rest = draw.uniform(0.3, longest) if goal == made(folder) else draw.uniform(0.0, 1.5)
         process = driver(folder, clips, workers=1 + number % 2, progress=progress)
         while process.poll() is None and made(folder) < goal:
