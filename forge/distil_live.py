@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from forge.motion.chance import LATE_FRAMES, MOUTH, mouth_angles, noise_ahead
 from forge.motion.controls import EMOTIONS, RANGES, Controls
@@ -35,7 +35,7 @@ from forge.motion.listening import AUDIO_FEATURES
 from forge.motion.sequences import MotionSequence
 from forge.motion.windows import MotionModel, draw_departures
 from forge.motion.wishes import Wish
-from forge.train_motion import MotionRecipe, cooling, feature_weights, is_held_out, read_sequences
+from forge.train_motion import MotionRecipe, cooling, feature_weights, is_held_out, read_sequences, take_step
 from provenance.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -217,17 +217,9 @@ class LiveDistiller:
         loss = loss + self.plan.speed_weight * (pace_BM.square() * self.weight_M).mean()
         if not torch.isfinite(loss):
             raise ValueError(f"distillation broke at step {self.step}: the loss is {loss.item()}; lower the rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
+        mean = self.running.state_dict()
+        self.step = take_step(self.student, self.optimiser, loss, mean, ema=self.plan.ema, step=self.step)
         self.walkers.move(chosen_B, drawn_BM.detach())
-        keep = min(self.plan.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            state = self.student.state_dict()
-            for name, value in self.running.state_dict().items():
-                value.lerp_(state[name], 1.0 - keep)
         squared_M = miss_BM.detach().square().mean(dim=0)
         lives = ~MOUTH & (self.weight_M > 0)
         return {

@@ -24,12 +24,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from forge.motion.denoiser import Conditions
 from forge.motion.diffusion import DEFAULT_GUIDANCE, guided, sample_times, stepped
 from forge.motion.windows import GUIDABLE, MotionModel
-from forge.train_motion import MotionRecipe, cooling, draw_batch, feature_weights, is_held_out, read_sequences
+from forge.train_motion import (
+    MotionRecipe,
+    cooling,
+    draw_batch,
+    feature_weights,
+    is_held_out,
+    read_sequences,
+    take_step,
+)
 from provenance.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -147,16 +155,8 @@ class Distiller:
         loss = (miss_BTM.square() * self.weight_M).mean() + 2.0 * (speed_BTM.square() * self.weight_M).mean()
         if not torch.isfinite(loss):
             raise ValueError(f"distillation broke at step {self.step}: the loss is {float(loss)}; lower the rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        keep = min(self.plan.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            state = self.student.state_dict()
-            for name, value in self.running.state_dict().items():
-                value.lerp_(state[name], 1.0 - keep)
+        mean = self.running.state_dict()
+        self.step = take_step(self.student, self.optimiser, loss, mean, ema=self.plan.ema, step=self.step)
         return float(loss.detach())
 
     def averaged(self) -> MotionModel:

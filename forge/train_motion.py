@@ -16,7 +16,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -245,6 +245,32 @@ def cooling(progress: float) -> float:
     return 0.525 + 0.475 * float(np.cos(np.pi * progress))
 
 
+def take_step(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    running: Mapping[str, Tensor],
+    *,
+    ema: float,
+    step: int,
+) -> int:
+    """Go one step down the slope of a loss, and let the running mean of the weights (in place) follow.
+
+    Returns:
+        Number of steps taken, `step` before this one.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    step += 1
+    keep = min(ema, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            running[name].lerp_(value, 1.0 - keep)
+    return step
+
+
 class Trainer:
     """The state of a run."""
 
@@ -283,15 +309,7 @@ class Trainer:
         loss = loss_of(network, batch, time_B, noise_BTM, recipe)
         if not torch.isfinite(loss):
             raise ValueError(f"training broke at step {self.step}: the loss is {float(loss)}; lower the learning rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        keep = min(recipe.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                self.running[name].lerp_(value, 1.0 - keep)
+        self.step = take_step(network, self.optimiser, loss, self.running, ema=recipe.ema, step=self.step)
         return float(loss.detach())
 
     @torch.no_grad()
